@@ -1,0 +1,226 @@
+package proxy
+
+import "github.com/sentinelproxy/sentinelproxy/internal/resp"
+
+// class says how a command travels.
+type class uint8
+
+// The classes. The zero value is what an unknown command gets: it may change the
+// state of its connection, so it pins.
+const (
+	classSticky class = iota // keeps its connection from then on: unknown, or state no pipe can carry
+	classShared              // stateless: travels on a shared pipe
+	classOwn                 // stateless but unbounded: a connection of its own for the call
+	classLocal               // answered here, or turned into a move to another pipe
+	classMulti
+	classExec
+	classDiscard
+	classWatch
+	classUnwatch
+	classBlock     // may block: a connection of its own for the call
+	classMayBlock  // blocks if it has a BLOCK argument
+	classWait      // as classBlock, behind a PING that makes its connection aware of all earlier writes (FAILOVER.md 3.4)
+	classSubscribe // SUBSCRIBE and kin, and their UN- forms
+	classDenied    // refused: it would break the group or the pipe
+	classContainer // its subcommand decides
+)
+
+// resend says what may happen to a command whose reply was lost (FAILOVER.md 4).
+type resend uint8
+
+const (
+	resendNever resend = iota // it may have run and may not run twice
+	resendRead                // it changes nothing: always safe
+)
+
+// command is what the sidecar knows of one command. It is immutable.
+type command struct {
+	name   string // upper case; container and subcommand joined by "|"
+	class  class
+	resend resend
+	id     int // index in the table, for counting
+	local  localFunc
+}
+
+// write reports whether a success may be lost with the master that gave it.
+func (c *command) write() bool { return c.resend != resendRead }
+
+// commands finds a command by its name. It is immutable and safe for concurrent
+// use.
+type commands struct {
+	all     []*command
+	short   [512]shortEntry // names of at most 8 bytes, open addressing
+	long    map[string]*command
+	unknown *command
+}
+
+type shortEntry struct {
+	key uint64
+	n   int
+	cmd *command
+}
+
+// newCommands builds the table: the classes of Redis' commands with the
+// corrections that experiments gave (FAILOVER.md 6.2).
+func newCommands() *commands {
+	t := &commands{long: make(map[string]*command)}
+	t.unknown = t.add("unknown", classSticky, resendNever, nil)
+	for _, n := range sharedReads() {
+		t.add(n, classShared, resendRead, nil)
+	}
+	for _, list := range [][]string{sharedSameReply(), sharedSameState(), sharedWrites(), sharedAdmin()} {
+		for _, n := range list {
+			t.add(n, classShared, resendNever, nil)
+		}
+	}
+	for _, n := range []string{"PING", "ECHO"} {
+		t.add(n, classShared, resendRead, nil) // forwarded: they tell the truth about the path
+	}
+	t.add("KEYS", classOwn, resendRead, nil)
+	t.add("MIGRATE", classOwn, resendNever, nil)
+	t.add("MULTI", classMulti, resendRead, nil)
+	t.add("EXEC", classExec, resendNever, nil)
+	t.add("DISCARD", classDiscard, resendRead, nil)
+	t.add("WATCH", classWatch, resendRead, nil)
+	t.add("UNWATCH", classUnwatch, resendRead, nil)
+	for _, n := range []string{
+		"BLMOVE", "BLMPOP", "BLPOP", "BRPOP", "BRPOPLPUSH", "BZMPOP", "BZPOPMAX", "BZPOPMIN",
+	} {
+		t.add(n, classBlock, resendNever, nil)
+	}
+	t.add("WAIT", classWait, resendRead, nil)
+	t.add("WAITAOF", classWait, resendRead, nil)
+	t.add("XREAD", classMayBlock, resendRead, nil)
+	t.add("XREADGROUP", classMayBlock, resendNever, nil)
+	for _, n := range []string{
+		"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE",
+	} {
+		t.add(n, classSubscribe, resendRead, nil)
+	}
+	for _, n := range []string{
+		"CLIENT|TRACKING", "CLIENT|TRACKINGINFO", "CLIENT|GETREDIR", "CLIENT|CACHING", "CLIENT|NO-TOUCH",
+		"CLIENT|NO-EVICT", "CLIENT|ID", "CLIENT|INFO", "MONITOR", "SCRIPT|DEBUG", "READONLY", "READWRITE", "ASKING",
+	} {
+		t.add(n, classSticky, resendRead, nil)
+	}
+	for _, n := range []string{"CLIENT|LIST", "CLIENT|HELP"} {
+		t.add(n, classShared, resendRead, nil)
+	}
+	for _, n := range []string{"CLIENT|KILL", "CLIENT|UNBLOCK", "CLIENT|UNPAUSE"} {
+		t.add(n, classShared, resendNever, nil)
+	}
+	// What turns the connection into something else, moves the master behind
+	// Sentinel's back, or stops it.
+	for _, n := range []string{
+		"SHUTDOWN", "REPLICAOF", "SLAVEOF", "FAILOVER", "SYNC", "PSYNC", "REPLCONF", "DEBUG", "CLIENT|PAUSE",
+	} {
+		t.add(n, classDenied, resendRead, nil)
+	}
+	for n, f := range localCommands() {
+		t.add(n, classLocal, resendRead, f)
+	}
+	for _, n := range []string{
+		"ACL", "CLIENT", "COMMAND", "CONFIG", "FUNCTION", "LATENCY", "MEMORY", "MODULE", "OBJECT", "PUBSUB",
+		"SCRIPT", "SLOWLOG", "XGROUP", "XINFO",
+	} {
+		t.add(n, classContainer, resendRead, nil)
+	}
+	return t
+}
+
+func (t *commands) add(name string, c class, r resend, f localFunc) *command {
+	cmd := &command{name: name, class: c, resend: r, id: len(t.all), local: f}
+	t.all = append(t.all, cmd)
+	if len(name) > 8 {
+		t.long[name] = cmd
+		return cmd
+	}
+	key := foldShort([]byte(name))
+	for i := slotOf(key, len(name)); ; i = (i + 1) % uint64(len(t.short)) {
+		if e := &t.short[i]; e.cmd == nil {
+			*e = shortEntry{key: key, n: len(name), cmd: cmd}
+			return cmd
+		}
+	}
+}
+
+// foldShort packs a name of at most 8 bytes into a word, without the bit that
+// tells upper from lower case. It also joins some bytes that are not letters,
+// which does no harm: such a name is only forwarded, and Redis refuses it.
+func foldShort(name []byte) uint64 {
+	var k uint64
+	for _, c := range name {
+		k = k<<8 | uint64(c&^0x20)
+	}
+	return k
+}
+
+func slotOf(key uint64, n int) uint64 { return ((key + uint64(n)) * 0x9e3779b97f4a7c15) >> 55 }
+
+// find returns what is known of a complete command in array form.
+func (t *commands) find(frame []byte) *command {
+	name, next := resp.Arg(frame, 0)
+	cmd := t.byName(name)
+	if cmd.class != classContainer {
+		return cmd
+	}
+	sub, n := resp.Arg(frame, next)
+	if n == 0 {
+		return t.shared("CONFIG|HELP") // a container alone only earns an error from Redis
+	}
+	return t.subcommand(cmd, sub)
+}
+
+func (t *commands) byName(name []byte) *command {
+	if len(name) <= 8 {
+		key := foldShort(name)
+		for i := slotOf(key, len(name)); ; i = (i + 1) % uint64(len(t.short)) {
+			e := &t.short[i]
+			if e.cmd == nil {
+				return t.unknown
+			}
+			if e.key == key && e.n == len(name) {
+				return e.cmd
+			}
+		}
+	}
+	return t.byLongName(name)
+}
+
+// maxName is longer than every name in the table.
+const maxName = 40
+
+func (t *commands) byLongName(name []byte) *command {
+	var buf [maxName]byte
+	if len(name) > len(buf) {
+		return t.unknown
+	}
+	n := copy(buf[:], name)
+	upper(buf[:n])
+	if cmd, ok := t.long[string(buf[:n])]; ok {
+		return cmd
+	}
+	return t.unknown
+}
+
+func (t *commands) subcommand(container *command, sub []byte) *command {
+	var buf [maxName]byte
+	n := copy(buf[:], container.name)
+	if n+1+len(sub) > len(buf) {
+		return t.unknown
+	}
+	buf[n] = '|'
+	m := n + 1 + copy(buf[n+1:], sub)
+	upper(buf[:m])
+	return t.byName(buf[:m])
+}
+
+func (t *commands) shared(name string) *command { return t.byName([]byte(name)) }
+
+func upper(b []byte) {
+	for i, c := range b {
+		if c >= 'a' && c <= 'z' {
+			b[i] = c - ('a' - 'A')
+		}
+	}
+}

@@ -1,0 +1,419 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// Redialling rests between attempts, with jitter. A master that was lost is
+// reported if no connection is back within lossGrace (DESIGN.md).
+const (
+	redialMin = 10 * time.Millisecond
+	redialMax = 500 * time.Millisecond
+	lossGrace = 250 * time.Millisecond
+)
+
+// sharedPipe returns the pipe of an identity, dialling it if there is none. It
+// is only called while the route serves.
+func (w *worker) sharedPipe(who identity) *pipe {
+	if p := w.pipes[who]; p != nil {
+		return p
+	}
+	if len(w.pipes) >= maxPipes {
+		w.sweep()
+	}
+	p := &pipe{w: w, id: who}
+	w.pipes[who] = p
+	w.connect(p)
+	return p
+}
+
+// ownPipe returns a pipe for s alone: a clean idle one, or a new one that is
+// being dialled.
+func (w *worker) ownPipe(s *session) *pipe {
+	w.owned++
+	w.stats.pinned++
+	list := w.idle[s.who]
+	for len(list) > 0 {
+		p := list[len(list)-1]
+		list = list[:len(list)-1]
+		w.idle[s.who] = list
+		if p.state == pipeReady {
+			p.owner = s
+			w.owns[p] = struct{}{}
+			return p
+		}
+	}
+	p := &pipe{w: w, id: s.who, owner: s}
+	w.owns[p] = struct{}{}
+	w.connect(p)
+	return p
+}
+
+// giveOwn takes an own pipe back. A clean one is kept for the next session.
+func (w *worker) giveOwn(p *pipe) {
+	w.owned--
+	delete(w.owns, p)
+	p.owner = nil
+	list := w.idle[p.id]
+	if p.state != pipeReady || p.queue.len() > 0 || len(list) >= maxIdleOwn {
+		p.end()
+		return
+	}
+	p.idleAt = w.loopNow()
+	w.idle[p.id] = append(list, p)
+	w.armSweep()
+}
+
+// giveUpOwn ends an own pipe as if its connection were lost.
+func (w *worker) giveUpOwn(p *pipe) { w.giveUp(p) }
+
+// giveUp abandons a pipe, whatever kind it is.
+func (w *worker) giveUp(p *pipe) {
+	s := p.owner
+	p.abandon()
+	if s != nil && s.own == p {
+		s.ownLost()
+	}
+}
+
+// connect dials p's master, again and again until it is there or the route
+// moves on.
+func (w *worker) connect(p *pipe) {
+	p.state = pipeDialing
+	p.addr, p.epoch = w.route.Master, w.route.Epoch
+	p.dialGen++
+	gen := p.dialGen
+	w.stats.dials++
+	w.host.dial(p.addr, p, func(c wire, err error) {
+		if p.dialGen != gen {
+			if c != nil {
+				c.Abort()
+			}
+			return
+		}
+		if err != nil {
+			w.stats.dialErrors++
+			w.connectFailed(p, err)
+		} else {
+			p.conn = c
+			w.greet(p)
+		}
+		w.pump()
+	})
+}
+
+// connectFailed tries again after a rest, and tells the control plane.
+func (w *worker) connectFailed(p *pipe, err error) {
+	p.attempts++
+	w.log.Debug("master cannot be reached", "addr", p.addr, "attempt", p.attempts, "error", err)
+	w.reportPipe(topology.ReportUnreachable, p, err.Error())
+	w.reconnect(p)
+}
+
+func (w *worker) reconnect(p *pipe) {
+	p.state = pipeDialing
+	p.conn = nil
+	d := min(redialMax, redialMin<<min(p.attempts, 6))
+	d = d/2 + rand.N(d)
+	gen := p.dialGen
+	w.host.after(d, func() {
+		if p.dialGen == gen && p.state == pipeDialing {
+			w.connect(p)
+		}
+	})
+}
+
+// greet logs in and checks the role, in one round trip: HELLO's role field costs
+// nothing extra, and ordinary users may not call ROLE (FAILOVER.md 6.1).
+func (w *worker) greet(p *pipe) {
+	p.state = pipeGreeting
+	hello := []string{"HELLO", strconv.Itoa(p.id.proto)}
+	if p.id.pass != "" || p.id.user != "" {
+		hello = append(hello, "AUTH", userName(p.id.user), p.id.pass)
+	}
+	p.sendInternal(resp.AppendCommand(nil, hello...), func(r []byte) { w.greeted(p, r) })
+	if p.id.db != 0 {
+		p.sendInternal(resp.AppendCommand(nil, "SELECT", strconv.Itoa(p.id.db)), func(r []byte) { w.selected(p, r) })
+	} else {
+		p.last = true
+	}
+}
+
+func userName(u string) string {
+	if u == "" {
+		return "default"
+	}
+	return u
+}
+
+func (w *worker) greeted(p *pipe, reply []byte) {
+	if reply == nil || p.state != pipeGreeting {
+		return
+	}
+	if reply[0] == '-' {
+		w.greetRefused(p, trimLine(reply))
+		return
+	}
+	v, _, err := resp.Decode(reply)
+	if err != nil {
+		p.lost(fmt.Errorf("HELLO: %w", err))
+		return
+	}
+	p.info = serverInfo{
+		server:  string(v.Lookup("server").Str),
+		version: string(v.Lookup("version").Str),
+		mode:    string(v.Lookup("mode").Str),
+		id:      v.Lookup("id").Int(),
+		modules: modulesOf(reply),
+	}
+	switch string(v.Lookup("role").Str) {
+	case "master":
+		p.info.role = topology.RoleMaster
+	case "replica", "slave":
+		p.info.role = topology.RoleReplica
+	}
+	w.roleKnown(p)
+}
+
+// modulesOf returns the value of HELLO's last field as it was written.
+func modulesOf(reply []byte) []byte {
+	i := bytes.LastIndex(reply, []byte("$7\r\nmodules\r\n"))
+	if i < 0 {
+		return []byte("*0\r\n")
+	}
+	return bytes.Clone(reply[i+len("$7\r\nmodules\r\n"):])
+}
+
+// greetRefused deals with an error to HELLO.
+func (w *worker) greetRefused(p *pipe, text string) {
+	switch {
+	case strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "WRONGPASS"), strings.HasPrefix(text, "NOPERM"):
+		w.loginRefused(p, text)
+	case strings.HasPrefix(text, "ERR unknown command"), strings.HasPrefix(text, "NOPROTO"):
+		w.greetOld(p)
+	default: // LOADING, MASTERDOWN, max number of clients
+		if strings.HasPrefix(text, "LOADING") || strings.HasPrefix(text, "MASTERDOWN") {
+			w.reportPipe(topology.ReportRefused, p, text)
+		}
+		p.lost(errors.New(text))
+	}
+}
+
+// greetOld greets a server before Redis 6, which has no HELLO: AUTH, then ROLE.
+func (w *worker) greetOld(p *pipe) {
+	if p.id.proto == 3 {
+		w.loginRefused(p, "NOPROTO unsupported protocol version")
+		return
+	}
+	p.info = serverInfo{server: "redis", version: "5", mode: "standalone", modules: []byte("*0\r\n")}
+	if p.id.pass != "" {
+		p.sendInternal(resp.AppendCommand(nil, "AUTH", p.id.pass), func(r []byte) {
+			if r != nil && r[0] == '-' && p.state == pipeGreeting {
+				w.loginRefused(p, trimLine(r))
+			}
+		})
+	}
+	p.last = false
+	p.sendInternal(resp.AppendCommand(nil, "ROLE"), func(r []byte) {
+		if r == nil || p.state != pipeGreeting {
+			return
+		}
+		v, _, err := resp.Decode(r)
+		if err == nil && len(v.Elem) > 0 && string(v.Elem[0].Str) == "slave" {
+			p.info.role = topology.RoleReplica
+		} else {
+			p.info.role = topology.RoleMaster // or it may not say: the control plane has checked
+		}
+		p.last = true
+		w.roleKnown(p)
+	})
+}
+
+func (w *worker) roleKnown(p *pipe) {
+	if p.info.role == topology.RoleReplica {
+		w.reportPipe(topology.ReportNotMaster, p, "HELLO says replica")
+		p.lost(errNotMaster)
+		return
+	}
+	if p.last {
+		w.ready(p)
+	}
+}
+
+var errNotMaster = errors.New("the node is not a master")
+
+func (w *worker) selected(p *pipe, reply []byte) {
+	if reply == nil || p.state != pipeGreeting {
+		return
+	}
+	if reply[0] == '-' && !bytes.HasPrefix(reply, []byte("-NOPERM")) {
+		w.loginRefused(p, trimLine(reply)) // "ERR DB index is out of range"
+		return
+	}
+	p.last = true
+	if p.info.role != topology.RoleUnknown {
+		w.ready(p)
+	}
+}
+
+// ready opens the pipe to commands.
+func (w *worker) ready(p *pipe) {
+	p.state = pipeReady
+	p.attempts = 0
+	p.lostAt = 0
+	w.reportPipe(topology.ReportVerified, p, "")
+	if s := p.owner; s != nil {
+		if s.closed {
+			w.giveOwn(p)
+			return
+		}
+		s.restore(p)
+	}
+	w.wakeAll(p)
+	w.armSweep()
+}
+
+// loginRefused gives up a pipe whose identity Redis does not let in. Sessions
+// that wait for it are told.
+func (w *worker) loginRefused(p *pipe, text string) {
+	w.log.Debug("login refused by redis", "addr", p.addr, "reply", text)
+	if !strings.HasPrefix(text, "ERR ") {
+		w.refusals[p.id] = refusal{text: text, until: w.now() + refusalTTL}
+	}
+	waiting := p.waiting
+	p.waiting = nil
+	s := p.owner
+	p.end()
+	if s != nil && s.own == p {
+		s.ownLost()
+	}
+	for _, s := range waiting {
+		if s.wait == waitPipe && !s.closed {
+			s.refusal = text
+			s.fast = false
+			s.resume()
+		}
+	}
+}
+
+// refusedLately returns why an identity was not let in a moment ago.
+func (w *worker) refusedLately(who identity) (string, bool) {
+	r, ok := w.refusals[who]
+	if !ok {
+		return "", false
+	}
+	if w.now() > r.until {
+		delete(w.refusals, who)
+		return "", false
+	}
+	return r.text, true
+}
+
+// pipeLost goes on after a connection ended that we did not end.
+func (w *worker) pipeLost(p *pipe, wasReady bool, err error) {
+	w.stats.backendLost++
+	w.log.Debug("backend connection lost", "addr", p.addr, "error", err)
+	w.reportPipe(topology.ReportLost, p, fmt.Sprint(err))
+	s := p.owner
+	if s != nil && s.own == p {
+		s.ownLost()
+		return
+	}
+	waiting := p.waiting
+	p.waiting = nil
+	if p.sessions == 0 && len(waiting) == 0 && wasReady {
+		w.pump()
+		return
+	}
+	w.redial(p, waiting)
+	w.pump()
+}
+
+// redial opens a pipe in the place of a lost shared one.
+func (w *worker) redial(old *pipe, waiting []*session) {
+	if !w.serving || old.addr != w.route.Master || old.epoch != w.route.Epoch {
+		for _, s := range waiting {
+			if s.wait == waitPipe && !s.closed {
+				s.resume()
+			}
+		}
+		return
+	}
+	p := &pipe{w: w, id: old.id, attempts: old.attempts + 1, waiting: waiting, lostAt: old.lostAt}
+	if p.lostAt == 0 {
+		p.lostAt = w.now()
+		w.host.after(lossGrace, func() {
+			if cur := w.pipes[p.id]; cur != nil && cur.lostAt != 0 && cur.state != pipeReady {
+				w.reportPipe(topology.ReportUnreachable, cur, "no connection within 250 ms of a loss")
+			}
+		})
+	}
+	p.addr, p.epoch = w.route.Master, w.route.Epoch
+	w.pipes[p.id] = p
+	if p.attempts <= 1 {
+		w.connect(p)
+		return
+	}
+	w.reconnect(p)
+}
+
+// forget takes a pipe that takes nothing new out of the tables.
+func (w *worker) forget(p *pipe) {
+	if w.pipes[p.id] == p {
+		delete(w.pipes, p.id)
+	}
+	delete(w.owns, p)
+	if p.state == pipeRetired {
+		w.retired[p] = struct{}{}
+	} else {
+		delete(w.retired, p)
+	}
+}
+
+func (w *worker) armSweep() {
+	if w.sweepAt == nil {
+		w.sweepAt = w.host.after(sweepEvery, w.sweepTurn)
+	}
+}
+
+func (w *worker) sweepTurn() {
+	w.sweep()
+	w.sweepAt.Reset(sweepEvery)
+}
+
+// sweep closes pipes that nobody has used for a while.
+func (w *worker) sweep() {
+	now := w.loopNow()
+	for _, p := range w.pipes {
+		if p.sessions == 0 && len(p.waiting) == 0 && p.queue.len() == 0 && now-p.idleAt > idlePipe {
+			p.end()
+		}
+	}
+	for id, list := range w.idle {
+		keep := list[:0]
+		for _, p := range list {
+			switch {
+			case p.state != pipeReady:
+			case now-p.idleAt > idlePipe:
+				p.end()
+			default:
+				keep = append(keep, p)
+			}
+		}
+		clear(list[len(keep):])
+		if len(keep) == 0 {
+			delete(w.idle, id)
+		} else {
+			w.idle[id] = keep
+		}
+	}
+}

@@ -1,0 +1,221 @@
+package proxy
+
+import (
+	"fmt"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// route handles a command that is not the plain case: it finds the pipe, or says
+// what the command must wait for. It returns false if the command must wait.
+func (s *session) route(frame []byte, cmd *command) bool {
+	if s.pending() >= outputMark {
+		s.wait = waitOutput
+		return false
+	}
+	if cmd.class == classDenied && !s.tx.active {
+		return s.answer(resp.AppendError(nil, "ERR '"+displayName(cmd.name)+
+			"' is refused by the proxy: it would break the group behind it (sentinelproxy)"))
+	}
+	if cmd.class == classLocal && s.answersLocally(cmd) {
+		if s.inflight > 0 {
+			s.wait = waitDrain
+			return false
+		}
+		return cmd.local(s, frame)
+	}
+	if !s.w.serving {
+		return s.hold(cmd)
+	}
+	p := s.own
+	if p == nil {
+		if s.pinned() || s.needsOwn(frame, cmd) {
+			if p = s.pin(cmd); p == nil {
+				return s.wait == waitNone
+			}
+		} else if p = s.attach(); p == nil {
+			return s.wait == waitNone
+		}
+	}
+	if p.state != pipeReady || p.full() {
+		s.waitFor(p)
+		return false
+	}
+	s.transmit(p, frame, cmd)
+	return true
+}
+
+// answer replies with b once every earlier command is answered.
+func (s *session) answer(b []byte) bool {
+	if s.inflight > 0 {
+		s.wait = waitDrain
+		return false
+	}
+	s.reply(b)
+	return true
+}
+
+// answersLocally reports whether a command of class local is ours to answer, and
+// not part of a transaction or refused by the subscriber mode of RESP2.
+func (s *session) answersLocally(cmd *command) bool {
+	switch cmd.name {
+	case "QUIT", "RESET":
+		return true
+	}
+	return !s.tx.active && (s.who.proto == 3 || !s.subscribed())
+}
+
+// needsOwn reports whether a command can't travel on a shared pipe.
+func (s *session) needsOwn(frame []byte, cmd *command) bool {
+	switch cmd.class {
+	case classSticky, classOwn, classMulti, classWatch, classBlock, classWait, classSubscribe:
+		return true
+	case classMayBlock:
+		return blocks(frame)
+	case classShared, classExec, classDiscard, classUnwatch, classLocal, classDenied, classContainer:
+	}
+	return false
+}
+
+// blocks reports whether XREAD or XREADGROUP has a BLOCK option. The options end
+// at STREAMS.
+func blocks(frame []byte) bool {
+	_, pos := resp.Arg(frame, 0)
+	for pos > 0 && pos < len(frame) {
+		var a []byte
+		a, pos = resp.Arg(frame, pos)
+		switch {
+		case equalFold(string(a), "block"):
+			return true
+		case equalFold(string(a), "streams"):
+			return false
+		}
+	}
+	return false
+}
+
+// attach returns the shared pipe of the session's identity. nil means that the
+// command at hand was answered (wait is none) or must wait.
+func (s *session) attach() *pipe {
+	if s.refusal != "" {
+		s.refuse()
+		return nil
+	}
+	if p := s.pipe; p != nil && p.state == pipeReady {
+		return p
+	}
+	if text, ok := s.w.refusedLately(s.who); ok {
+		s.refusal = text
+		s.refuse()
+		return nil
+	}
+	p := s.w.sharedPipe(s.who)
+	if s.pipe != nil && s.pipe != p && s.inflight > 0 {
+		s.wait = waitDrain // a session talks to one backend connection at a time
+		return nil
+	}
+	s.detach()
+	s.pipe = p
+	p.sessions++
+	s.refast()
+	if p.state == pipeReady {
+		return p
+	}
+	s.waitFor(p)
+	return nil
+}
+
+// refuse answers a command of an identity that Redis does not let in.
+func (s *session) refuse() {
+	if s.inflight > 0 {
+		s.wait = waitDrain
+		return
+	}
+	text := s.refusal
+	s.refusal = ""
+	switch {
+	case s.w.opts.Auth == AuthNone:
+		s.replyError("NOAUTH Redis refuses the proxy's own login: " + text + " (sentinelproxy)")
+	case s.who.user == "" && s.who.pass == "":
+		s.reqs.Unauthenticated = true
+		s.replyError("NOAUTH Authentication required.")
+	default:
+		// It was let in before: its password was changed or it was deleted.
+		s.replyError(text)
+		s.end()
+	}
+}
+
+func (s *session) detach() {
+	if s.pipe != nil {
+		s.pipe.sessions--
+		if s.pipe.sessions == 0 {
+			s.pipe.idleAt = s.w.loopNow()
+		}
+		s.pipe = nil
+		s.fast = false
+	}
+}
+
+// waitFor has the session wait until p is ready, has room, or is lost.
+func (s *session) waitFor(p *pipe) {
+	s.wait = waitPipe
+	p.waiting = append(p.waiting, s)
+}
+
+// hold has the command wait for a master, or fails it if it has waited enough.
+func (s *session) hold(cmd *command) bool {
+	r := &s.w.route
+	if r.State != topology.Down && r.HoldTimeout > 0 && !s.expired {
+		s.wait = waitRoute
+		return false
+	}
+	if s.inflight > 0 {
+		s.wait = waitDrain
+		return false
+	}
+	if s.heldLeft > 0 {
+		s.heldLeft--
+		s.expired = s.heldLeft > 0
+		s.w.stats.heldFailed++
+	} else {
+		s.expired = false
+		s.w.stats.rejected++
+	}
+	if s.tx.active {
+		s.tx.aborted = true
+		if cmd.class == classExec {
+			s.tx = transaction{}
+			s.watching, s.watchLost = false, false
+		}
+	}
+	s.replyError(s.w.outage())
+	return true
+}
+
+// outage is the error for a command that no master could take. Its prefix is the
+// one Redis uses for "no master" or "refused by the fence".
+func (w *worker) outage() string {
+	r := &w.route
+	since := (w.now() - r.Since).Round(1e8)
+	if r.State == topology.Fenced {
+		return fmt.Sprintf("NOREPLICAS fenced for %s: %s; nothing was sent (sentinelproxy)", since, r.Why)
+	}
+	why := r.Why
+	if why == "" {
+		why = "no master is known yet"
+	}
+	return fmt.Sprintf("MASTERDOWN no master to serve %s for %s: %s; nothing was sent (sentinelproxy)", r.Group, since, why)
+}
+
+// displayName is a command as people write it.
+func displayName(name string) string {
+	b := []byte(name)
+	for i, c := range b {
+		if c == '|' {
+			b[i] = ' '
+		}
+	}
+	return string(b)
+}

@@ -1,0 +1,313 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// This file decides what becomes of a command whose reply was lost or that was
+// refused unexecuted (DESIGN.md "Judging in-flight commands", FAILOVER.md 4):
+//
+//	not fully handed to the kernel   sent again: an incomplete command cannot run
+//	refused unexecuted               sent again, once per master
+//	changes nothing                  sent again
+//	anything else                    answered -UNCERTAIN
+//
+// A command is sent again only if every later command of its session under way
+// is too, so the order of a pipeline never changes.
+
+var errBackendClosed = errors.New("the master closed the connection")
+
+// lossOf says in words for a client why a reply is missing.
+func lossOf(err error) string {
+	if err == nil || errors.Is(err, io.EOF) {
+		err = errBackendClosed
+	}
+	return err.Error()
+}
+
+// resendable reports whether a command that the master may have received can be
+// sent to another one.
+func (e *entry) resendable() bool {
+	return e.meta&metaStreamed == 0 && e.cmd.resend == resendRead
+}
+
+// judge settles every command in the queue of a pipe that is gone.
+func (p *pipe) judge(why string) {
+	if p.queue.len() == 0 {
+		return
+	}
+	last := make(map[*session]int)
+	pos := p.head
+	for i := range p.queue.len() {
+		e := p.queue.at(i)
+		pos += int(e.n)
+		if e.s == nil || e.meta&metaTx != 0 {
+			continue
+		}
+		if pos <= p.sent && !e.resendable() || e.meta&metaStreamed != 0 {
+			last[e.s] = i
+			if e.cmd.class == classExec {
+				e.s.tx = transaction{}
+				e.s.watching, e.s.watchLost = false, false
+			}
+		}
+	}
+	var sessions []*session
+	pos = p.head
+	for i := range p.queue.len() {
+		e := p.queue.at(i)
+		frame := p.buf[pos : pos+int(e.n)]
+		pos += int(e.n)
+		s := e.s
+		if s == nil {
+			continue
+		}
+		s.inflight--
+		if s.closed || s.closing {
+			continue
+		}
+		if len(sessions) == 0 || sessions[len(sessions)-1] != s {
+			sessions = append(sessions, s)
+		}
+		k, stuck := last[s]
+		switch {
+		case i == 0 && p.partial:
+			// Part of the reply is with the client: there is no way back.
+			p.w.stats.cutMidReply++
+			p.w.log.Warn("client cut off: its large reply broke off with the master",
+				"client", s.conn.RemoteAddr(), "command", e.cmd.name)
+			s.closing = true
+			s.conn.Abort()
+		case stuck && i <= k:
+			s.giveUp(e, pos <= p.sent, why)
+		case e.meta&metaTx != 0: // restoreTx repeats it from the recording
+		case e.cmd.class == classBlock || e.cmd.class == classMayBlock || e.cmd.class == classWait:
+			s.pulled = append(s.pulled, reissue(frame, e.cmd, s.w.now()-s.blockedAt)...)
+		default:
+			s.pulled = append(s.pulled, frame...)
+		}
+	}
+	p.queue.truncate(0)
+	for _, s := range sessions {
+		if !s.closing {
+			s.takeBack()
+		}
+	}
+}
+
+// giveUp answers a command that may not be sent again.
+func (s *session) giveUp(e *entry, sent bool, why string) {
+	if e.meta&metaStreamed != 0 && s.stream == streamOn {
+		return // answered when the client has sent the rest of it
+	}
+	if e.meta&metaSilent != 0 {
+		return
+	}
+	if sent && (e.cmd.write() || e.meta&metaTx != 0) {
+		s.uncertain(e.cmd, why)
+		return
+	}
+	s.w.stats.uncertain++
+	s.replyError("UNCERTAIN the reply to " + displayName(e.cmd.name) +
+		" was lost, and a later command of this connection may have been executed: " + why + " (sentinelproxy)")
+}
+
+// uncertain answers a write of which nobody knows whether it lasts.
+func (s *session) uncertain(cmd *command, why string) {
+	s.w.stats.uncertain++
+	s.replyError("UNCERTAIN " + displayName(cmd.name) + " may or may not have been executed: " + why + " (sentinelproxy)")
+}
+
+// takeBack puts commands that were pulled back before everything else that the
+// client sent, and has the session go on from there.
+func (s *session) takeBack() {
+	if len(s.pulled) > 0 {
+		s.in = append(s.pulled, s.in...)
+		s.pulled = nil
+		if s.stream == streamOff {
+			s.reqs = resp.Requests{Unauthenticated: s.reqs.Unauthenticated}
+		}
+		s.w.stats.resent++
+	}
+	s.resume()
+}
+
+// refusalKind says how a reply refuses a command that was not executed.
+type refusalKind uint8
+
+const (
+	refusedNot  refusalKind = iota // executed, or refused for good
+	refusedRole                    // not a master any more
+	refusedSoft                    // may be taken in a moment: loading, no replicas
+)
+
+// refusalOf reads an error reply. Only Redis' own words count: a script could
+// answer the bare codes after it has written something.
+func refusalOf(reply []byte) refusalKind {
+	if inner, ok := bytes.CutPrefix(reply, []byte("-EXECABORT Transaction discarded because of: ")); ok {
+		reply = append([]byte{'-'}, inner...)
+	}
+	switch {
+	case bytes.HasPrefix(reply, []byte("-READONLY You can't write against a read only")),
+		bytes.HasPrefix(reply, []byte("-UNBLOCKED force unblock from blocking operation")):
+		return refusedRole
+	case bytes.HasPrefix(reply, []byte("-LOADING ")),
+		bytes.HasPrefix(reply, []byte("-MASTERDOWN Link with MASTER")),
+		bytes.HasPrefix(reply, []byte("-NOREPLICAS Not enough good replicas")):
+		return refusedSoft
+	}
+	return refusedNot
+}
+
+// parked is a refused command, or a read behind one, that waits to be sent again
+// once everything of its session under way is answered.
+type parked struct {
+	frame, reply []byte
+}
+
+// retryAfter is how long refused commands rest if no new route comes.
+const retryAfter = time.Second
+
+// refused decides whether a command is kept back to be sent again. If so it
+// copies what it needs.
+func (s *session) refused(p *pipe, e entry, frame, reply []byte) bool {
+	kind := refusedNot
+	if reply[0] == '-' {
+		kind = refusalOf(reply)
+	}
+	if kind == refusedNot {
+		if len(s.parked) == 0 {
+			return false
+		}
+		if e.resendable() && e.meta&(metaOrder|metaSilent) == 0 {
+			s.park(frame, reply)
+			return true
+		}
+		s.unpark()
+		return false
+	}
+	s.w.refusedBy(p, kind, reply)
+	if e.meta&(metaSilent|metaStreamed) != 0 || s.retriedOn(p) {
+		s.unpark()
+		return false
+	}
+	if e.meta&metaTx != 0 || e.cmd.class == classExec {
+		s.restartTx(p, e, frame)
+		return true
+	}
+	if s.own == p && s.blocking {
+		s.blocking = false
+		s.park(reissue(frame, e.cmd, s.w.now()-s.blockedAt), reply)
+		return true
+	}
+	s.park(frame, reply)
+	return true
+}
+
+func (s *session) park(frame, reply []byte) {
+	s.parked = append(s.parked, parked{frame: bytes.Clone(frame), reply: bytes.Clone(reply)})
+	s.fast = false
+}
+
+// unpark passes the refusals on: a later command of the session was executed.
+func (s *session) unpark() {
+	for _, k := range s.parked {
+		s.reply(k.reply)
+	}
+	s.parked = nil
+	s.refast()
+}
+
+// settle sends refused commands again once nothing of the session is under way.
+func (s *session) settle(p *pipe) {
+	if s.inflight > 0 || s.closed || len(s.parked) == 0 {
+		return
+	}
+	for _, k := range s.parked {
+		s.pulled = append(s.pulled, k.frame...)
+	}
+	s.parked = nil
+	if s.own == p && !s.pinned() {
+		s.dropOwn()
+	}
+	s.retried = retry{addr: p.addr, epoch: p.epoch, at: s.w.now()}
+	s.takeBack()
+	s.wait = waitRetry
+	s.w.retryLater(s)
+}
+
+// retry remembers on which master refused commands were sent again, and when.
+type retry struct {
+	addr  topology.Addr
+	epoch uint64
+	at    time.Duration
+}
+
+// retriedOn reports whether the session has been refused by this master already:
+// then it is told.
+func (s *session) retriedOn(p *pipe) bool {
+	r := &s.retried
+	return r.addr == p.addr && r.epoch == p.epoch && s.w.now()-r.at < 5*retryAfter
+}
+
+// restartTx repeats a transaction that was refused whole. Its pipe is given up,
+// so that the recording is the only truth; EXEC, if it was that, goes to the
+// front of what the client sent.
+func (s *session) restartTx(p *pipe, e entry, frame []byte) {
+	if e.cmd.class == classExec {
+		s.pulled = append(s.pulled, frame...)
+	}
+	s.retried = retry{addr: p.addr, epoch: p.epoch, at: s.w.now()}
+	s.w.giveUpOwn(p)
+	s.takeBack()
+	s.wait = waitRetry
+	s.w.retryLater(s)
+}
+
+// reissue returns a blocking command with the time that is left of its timeout.
+// A command without a timeout, or whose timeout cannot be read, stays as it is.
+func reissue(frame []byte, cmd *command, elapsed time.Duration) []byte {
+	args := resp.Args(nil, frame)
+	i, unit := timeoutArg(args, cmd)
+	if i <= 0 || i >= len(args) {
+		return frame
+	}
+	v, err := strconv.ParseFloat(string(args[i]), 64)
+	if err != nil || v <= 0 {
+		return frame
+	}
+	left := max(time.Duration(v*float64(unit))-elapsed, time.Millisecond)
+	out := make([][]byte, len(args))
+	copy(out, args)
+	if unit == time.Second {
+		out[i] = strconv.AppendFloat(nil, left.Seconds(), 'f', 3, 64)
+	} else {
+		out[i] = strconv.AppendInt(nil, int64(left/time.Millisecond), 10)
+	}
+	return resp.AppendCommand(nil, out...)
+}
+
+// timeoutArg finds the timeout of a blocking command and its unit.
+func timeoutArg(args [][]byte, cmd *command) (int, time.Duration) {
+	switch cmd.name {
+	case "BLMPOP", "BZMPOP":
+		return 1, time.Second
+	case "XREAD", "XREADGROUP":
+		for i, a := range args {
+			if equalFold(string(a), "block") {
+				return i + 1, time.Millisecond
+			}
+		}
+		return 0, 0
+	case "WAIT", "WAITAOF":
+		return len(args) - 1, time.Millisecond
+	}
+	return len(args) - 1, time.Second
+}

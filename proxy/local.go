@@ -1,0 +1,349 @@
+package proxy
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+)
+
+// localFunc answers a command that does not simply travel. Nothing of the
+// session is under way when it is called. It returns false if it must wait.
+type localFunc func(s *session, frame []byte) bool
+
+// localCommands lists the commands that every client library sends when it
+// connects and that must not cost a pipe of its own. They are repeated on an own
+// pipe when one is taken.
+func localCommands() map[string]localFunc {
+	return map[string]localFunc{
+		"HELLO":          (*session).hello,
+		"AUTH":           (*session).auth,
+		"SELECT":         (*session).selectDB,
+		"QUIT":           (*session).quit,
+		"RESET":          (*session).reset,
+		"CLIENT|SETINFO": (*session).clientSetInfo,
+		"CLIENT|SETNAME": (*session).clientSetName,
+		"CLIENT|GETNAME": (*session).clientGetName,
+		"CLIENT|REPLY":   (*session).clientReply,
+	}
+}
+
+// identity is whom and how a backend connection speaks for: what a pipe is keyed
+// by. The password lives in memory only, for redialling; it is never logged.
+type identity struct {
+	user, pass string
+	db         int
+	proto      int // 2 or 3
+}
+
+func (s *session) quit([]byte) bool {
+	s.reply([]byte("+OK\r\n"))
+	s.end()
+	return true
+}
+
+func (s *session) reset([]byte) bool {
+	if s.own != nil {
+		s.dropOwn()
+	}
+	s.mode = mode{}
+	s.detach()
+	s.who = s.w.anonymous()
+	s.reqs.Unauthenticated = false
+	s.reply([]byte("+RESET\r\n"))
+	return true
+}
+
+func (s *session) selectDB(frame []byte) bool {
+	args := resp.Args(nil, frame)
+	if len(args) != 2 {
+		return s.wrongArgs("select")
+	}
+	db, err := strconv.Atoi(string(args[1]))
+	if err != nil {
+		s.replyError("ERR value is not an integer or out of range")
+		return true
+	}
+	who := s.who
+	who.db = db
+	return s.move(who, func(*pipe) { s.reply([]byte("+OK\r\n")) })
+}
+
+func (s *session) auth(frame []byte) bool {
+	args := resp.Args(nil, frame)
+	if len(args) < 2 {
+		return s.wrongArgs("auth")
+	}
+	if len(args) > 3 {
+		s.replyError("ERR syntax error")
+		return true
+	}
+	user, pass := "default", string(args[len(args)-1])
+	if len(args) == 3 {
+		user = string(args[1])
+	}
+	if s.w.opts.Auth == AuthNone {
+		return s.authLikeOpen(user, len(args) == 3)
+	}
+	return s.login(user, pass, s.who.proto, func(*pipe) { s.reply([]byte("+OK\r\n")) })
+}
+
+// authLikeOpen answers as a Redis whose default user needs no password
+// (authCommand in redis/src/acl.c).
+func (s *session) authLikeOpen(user string, named bool) bool {
+	switch {
+	case !named:
+		s.replyError("ERR AUTH <password> called without any password configured for the default user. " +
+			"Are you sure your configuration is correct?")
+	case user == "default":
+		s.reply([]byte("+OK\r\n"))
+	default:
+		s.replyError("WRONGPASS invalid username-password pair or user is disabled.")
+	}
+	return true
+}
+
+// login has Redis itself check a login, in band on that user's pipe, and then
+// makes it the session's. A failed login keeps the old one.
+func (s *session) login(user, pass string, proto int, done func(*pipe)) bool {
+	who := s.who
+	who.user, who.pass, who.proto = user, pass, proto
+	return s.move(who, func(p *pipe) {
+		s.wait = waitLogin
+		p.sendInternal(resp.AppendCommand(nil, "AUTH", user, pass), func(reply []byte) {
+			if s.closed {
+				return
+			}
+			switch {
+			case reply == nil:
+				s.replyError("MASTERDOWN the connection to the master was lost while the login was checked (sentinelproxy)")
+			case reply[0] == '-':
+				s.reply(reply)
+				s.leave(p)
+			default:
+				s.reqs.Unauthenticated = false
+				done(p)
+			}
+			s.resume()
+		})
+	})
+}
+
+// move changes the session's identity once a pipe for the new one is ready, and
+// calls done then. If Redis refuses the new identity, the old one stays and the
+// client gets Redis' words.
+func (s *session) move(who identity, done func(*pipe)) bool {
+	if s.refusal != "" {
+		s.replyError(s.refusal)
+		s.refusal = ""
+		return true
+	}
+	if !s.w.serving {
+		return s.hold(s.w.cmds.unknown)
+	}
+	p := s.w.sharedPipe(who)
+	if p.state != pipeReady {
+		s.waitFor(p)
+		return false
+	}
+	if s.own != nil {
+		s.dropOwn() // it speaks for the old identity; restore brings the modes over
+		s.lostOwn = true
+	}
+	s.before = s.who
+	s.detach()
+	s.who, s.pipe = who, p
+	p.sessions++
+	s.refast()
+	done(p)
+	return true
+}
+
+// leave goes back to the identity before a move that Redis refused.
+func (s *session) leave(*pipe) {
+	s.detach()
+	s.who = s.before
+}
+
+// hello is HELLO [protover [AUTH user pass] [SETNAME name]] (helloCommand in
+// redis/src/networking.c).
+func (s *session) hello(frame []byte) bool {
+	args := resp.Args(nil, frame)[1:]
+	proto := s.who.proto
+	if len(args) > 0 {
+		v, err := strconv.Atoi(string(args[0]))
+		if err != nil {
+			s.replyError("ERR Protocol version is not an integer or out of range")
+			return true
+		}
+		if v < 2 || v > 3 {
+			s.replyError("NOPROTO unsupported protocol version")
+			return true
+		}
+		proto = v
+		args = args[1:]
+	}
+	var user, pass, name []byte
+	for len(args) > 0 {
+		switch opt := string(args[0]); {
+		case equalFold(opt, "auth") && len(args) >= 3:
+			user, pass = args[1], args[2]
+			args = args[3:]
+		case equalFold(opt, "setname") && len(args) >= 2:
+			name = args[1]
+			if !validName(name) {
+				s.replyError(errClientName)
+				return true
+			}
+			args = args[2:]
+		default:
+			s.replyError("ERR Syntax error in HELLO option '" + opt + "'")
+			return true
+		}
+	}
+	done := func(p *pipe) {
+		if name != nil {
+			s.name = string(name)
+		}
+		s.reply(s.helloReply(p))
+	}
+	if user != nil && s.w.opts.Auth == AuthPassthrough {
+		return s.login(string(user), string(pass), proto, done)
+	}
+	if user != nil && string(user) != "default" {
+		s.replyError("WRONGPASS invalid username-password pair or user is disabled.")
+		return true
+	}
+	if s.refusal != "" && s.w.opts.Auth == AuthPassthrough && s.who.user == "" {
+		s.refusal = ""
+		s.replyError("NOAUTH HELLO must be called with the client already authenticated, otherwise the " +
+			"HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and " +
+			"select the RESP protocol version at the same time")
+		return true
+	}
+	who := s.who
+	who.proto = proto
+	return s.move(who, done)
+}
+
+// helloReply says what Redis would say, with our id for the client.
+func (s *session) helloReply(p *pipe) []byte {
+	var b []byte
+	if s.who.proto == 3 {
+		b = resp.AppendMap(b, 7)
+	} else {
+		b = resp.AppendArray(b, 14)
+	}
+	b = resp.AppendBulk(b, "server")
+	b = resp.AppendBulk(b, p.info.server)
+	b = resp.AppendBulk(b, "version")
+	b = resp.AppendBulk(b, p.info.version)
+	b = resp.AppendBulk(b, "proto")
+	b = resp.AppendInt(b, int64(s.who.proto))
+	b = resp.AppendBulk(b, "id")
+	b = resp.AppendInt(b, s.id)
+	b = resp.AppendBulk(b, "mode")
+	b = resp.AppendBulk(b, p.info.mode)
+	b = resp.AppendBulk(b, "role")
+	b = resp.AppendBulk(b, "master")
+	b = resp.AppendBulk(b, "modules")
+	return append(b, p.info.modules...)
+}
+
+const errClientName = "ERR Client names cannot contain spaces, newlines or special characters."
+
+// validName is Redis' rule for names: printable ASCII without spaces
+// (validateClientAttr in redis/src/networking.c).
+func validName(b []byte) bool {
+	for _, c := range b {
+		if c < '!' || c > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *session) clientSetName(frame []byte) bool {
+	args := resp.Args(nil, frame)
+	if len(args) != 3 {
+		return s.wrongArgs("client|setname")
+	}
+	if !validName(args[2]) {
+		s.replyError(errClientName)
+		return true
+	}
+	s.name = string(args[2])
+	if p := s.own; p != nil && p.state == pipeReady {
+		p.name = s.name
+		p.sendInternal(bytes.Clone(frame), func([]byte) {})
+	}
+	s.reply([]byte("+OK\r\n"))
+	return true
+}
+
+func (s *session) clientGetName(frame []byte) bool {
+	if len(resp.Args(nil, frame)) != 2 {
+		return s.wrongArgs("client|getname")
+	}
+	switch {
+	case s.name != "":
+		s.reply(resp.AppendBulk(nil, s.name))
+	case s.who.proto == 3:
+		s.reply([]byte("_\r\n"))
+	default:
+		s.reply([]byte("$-1\r\n"))
+	}
+	return true
+}
+
+// clientSetInfo takes what libraries tell of themselves (CLIENT SETINFO in
+// redis/src/networking.c, since 7.2; older servers refuse it, we do not).
+func (s *session) clientSetInfo(frame []byte) bool {
+	args := resp.Args(nil, frame)
+	if len(args) != 4 {
+		return s.wrongArgs("client|setinfo")
+	}
+	opt := string(args[2])
+	if !validName(args[3]) {
+		s.replyError("ERR " + opt + " cannot contain spaces, newlines or special characters.")
+		return true
+	}
+	switch {
+	case equalFold(opt, "lib-name"):
+		s.libName = string(args[3])
+	case equalFold(opt, "lib-ver"):
+		s.libVer = string(args[3])
+	default:
+		s.replyError("ERR Unrecognized option '" + opt + "'")
+		return true
+	}
+	s.reply([]byte("+OK\r\n"))
+	return true
+}
+
+// clientReply is CLIENT REPLY ON|OFF|SKIP: backends always answer, and we keep
+// the answers back.
+func (s *session) clientReply(frame []byte) bool {
+	args := resp.Args(nil, frame)
+	if len(args) != 3 {
+		return s.wrongArgs("client|reply")
+	}
+	switch opt := string(args[2]); {
+	case equalFold(opt, "on"):
+		s.replyOff, s.replySkip = false, false
+		s.reply([]byte("+OK\r\n"))
+	case equalFold(opt, "off"):
+		s.replyOff = true
+	case equalFold(opt, "skip"):
+		s.replySkip = !s.replyOff
+	default:
+		s.replyError("ERR syntax error")
+	}
+	s.refast()
+	return true
+}
+
+func (s *session) wrongArgs(name string) bool {
+	s.replyError("ERR wrong number of arguments for '" + name + "' command")
+	return true
+}

@@ -1,0 +1,213 @@
+package proxy
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/evloop"
+)
+
+// snapshot is one worker's numbers at one moment.
+type snapshot struct {
+	stats    stats
+	loop     evloop.Stats
+	clients  int
+	waiting  uint64 // commands held at the moment
+	shared   int
+	own      int
+	idle     int
+	unsent   int
+	inflight int
+}
+
+func (w *worker) snapshot(l *evloop.Loop) snapshot {
+	sn := snapshot{stats: w.stats, loop: l.Stats(), clients: len(w.sessions), own: len(w.owns)}
+	for _, p := range w.pipes {
+		if p.conn != nil {
+			sn.shared++
+		}
+		sn.inflight += p.queue.len()
+	}
+	for _, list := range w.idle {
+		sn.idle += len(list)
+	}
+	t := &w.stats
+	sn.waiting = t.held - t.heldSent - t.heldFailed - t.heldGone
+	return sn
+}
+
+// collectTimeout bounds how long a scrape waits for a loop.
+const collectTimeout = time.Second
+
+// snapshots asks every loop for its numbers. A loop that does not answer in time
+// is left out.
+func (s *Server) snapshots(ctx context.Context) []snapshot {
+	ctx, cancel := context.WithTimeout(ctx, collectTimeout)
+	defer cancel()
+	ch := make(chan snapshot, len(s.loops)) // each loop sends once and never waits
+	asked := 0
+	for i, l := range s.loops {
+		w := s.workers[i]
+		if l.TryPost(func() { ch <- w.snapshot(l) }) == nil {
+			asked++
+		}
+	}
+	var out []snapshot
+	for range asked {
+		select {
+		case sn := <-ch:
+			out = append(out, sn)
+		case <-ctx.Done():
+			return out
+		}
+	}
+	return out
+}
+
+// Status is what the data path tells about itself.
+type Status struct {
+	Clients            int    `json:"clients"`
+	BackendConnections int    `json:"backend_connections"`
+	Commands           uint64 `json:"commands"`
+	CommandsInFlight   int    `json:"commands_in_flight"`
+	CommandsHeld       uint64 `json:"commands_held"`
+	Uncertain          uint64 `json:"uncertain_replies"`
+}
+
+// Status returns the sums over all loops, waiting at most a second for them.
+func (s *Server) Status(ctx context.Context) Status {
+	var st Status
+	for _, sn := range s.snapshots(ctx) {
+		st.Clients += sn.clients
+		st.BackendConnections += sn.shared + sn.own + sn.idle
+		st.Commands += sn.stats.commands
+		st.CommandsInFlight += sn.inflight
+		st.CommandsHeld += sn.waiting
+		st.Uncertain += sn.stats.uncertain
+	}
+	return st
+}
+
+// Describe implements prometheus.Collector: the metrics are those that Collect
+// sends.
+func (s *Server) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(s, ch) }
+
+// Collect implements prometheus.Collector. It asks the loops, which copy a few
+// words; no command waits for it.
+func (s *Server) Collect(ch chan<- prometheus.Metric) {
+	e := exporter{ch: ch, group: s.opts.Group}
+	var sum snapshot
+	for _, sn := range s.snapshots(context.Background()) { //nolint:usetesting // not a test
+		sum.add(&sn)
+	}
+	t := &sum.stats
+	e.gauge("client_connections", "Clients connected now.", float64(sum.clients))
+	e.counter("client_connections_total", "Clients accepted.", t.accepted)
+	e.counter("client_connections_refused_total", "Clients turned away because max-clients was reached.", t.refusedClients)
+	e.counter("client_output_cut_total", "Clients cut off because they did not read their replies.", t.outputCut)
+	e.counter("client_reply_cut_total", "Clients cut off because a large reply broke off with its master.", t.cutMidReply)
+	e.counter("client_protocol_errors_total", "Clients that broke the protocol.", t.protocolErrors)
+	e.gauge("backend_connections", "Connections to the master.", float64(sum.shared), "use", "shared")
+	e.gauge("backend_connections", "Connections to the master.", float64(sum.own), "use", "own")
+	e.gauge("backend_connections", "Connections to the master.", float64(sum.idle), "use", "idle")
+	e.counter("backend_dials_total", "Connections to the master that were tried.", t.dials)
+	e.counter("backend_dial_errors_total", "Connections to the master that failed.", t.dialErrors)
+	e.counter("backend_connections_lost_total", "Connections that the master ended.", t.backendLost)
+	e.counter("pins_total", "Times that a client was given a backend connection of its own.", t.pinned)
+	e.counter("pins_refused_total", "Times that the limit of such connections was reached.", t.pinRefused)
+	e.counter("commands_total", "Commands handled.", t.commands)
+	e.gauge("commands_in_flight", "Commands sent on shared connections and not answered yet.", float64(sum.inflight))
+	e.gauge("held_commands", "Commands that wait for a master now.", float64(sum.waiting))
+	const heldHelp = "Commands that waited for a master, by how the wait ended."
+	e.counter("held_commands_total", heldHelp, t.heldSent, "outcome", "sent")
+	e.counter("held_commands_total", heldHelp, t.heldFailed, "outcome", "failed")
+	e.counter("held_commands_total", heldHelp, t.heldGone, "outcome", "client_gone")
+	e.counter("rejected_commands_total", "Commands failed at once because no master could take them.", t.rejected)
+	e.counter("uncertain_replies_total", "Commands answered -UNCERTAIN.", t.uncertain)
+	e.counter("refusals_total", "Refusals such as -READONLY that the master answered.", t.refused)
+	e.counter("resends_total", "Times that a client's commands were taken back to be sent again.", t.resent)
+	e.counter("lease_ended_total", "Times that the lease ran out while commands were to be sent.", t.leaseEnded)
+	e.histogram("hold_duration_seconds", "How long clients were held until a master could be served.", t)
+	e.counter("loop_turns_total", "Turns of the event loops.", sum.loop.Turns)
+	e.floatCounter("loop_busy_seconds_total", "Time that the event loops spent working.", sum.loop.Busy.Seconds())
+	e.gauge("loop_longest_turn_seconds", "Longest turn of an event loop since the start.", sum.loop.LongestTurn.Seconds())
+	e.counter("bytes_total", "Bytes read and written, of clients and masters together.", sum.loop.BytesIn, "direction", "in")
+	e.counter("bytes_total", "Bytes read and written, of clients and masters together.", sum.loop.BytesOut, "direction", "out")
+}
+
+func (sn *snapshot) add(o *snapshot) {
+	sn.clients += o.clients
+	sn.waiting += o.waiting
+	sn.shared += o.shared
+	sn.own += o.own
+	sn.idle += o.idle
+	sn.inflight += o.inflight
+	sn.stats.add(&o.stats)
+	sn.loop.Turns += o.loop.Turns
+	sn.loop.Busy += o.loop.Busy
+	sn.loop.LongestTurn = max(sn.loop.LongestTurn, o.loop.LongestTurn)
+	sn.loop.BytesIn += o.loop.BytesIn
+	sn.loop.BytesOut += o.loop.BytesOut
+}
+
+func (t *stats) add(o *stats) {
+	for _, f := range []struct {
+		sum *uint64
+		n   uint64
+	}{
+		{&t.accepted, o.accepted}, {&t.refusedClients, o.refusedClients}, {&t.commands, o.commands},
+		{&t.protocolErrors, o.protocolErrors}, {&t.outputCut, o.outputCut}, {&t.cutMidReply, o.cutMidReply},
+		{&t.pinned, o.pinned}, {&t.pinRefused, o.pinRefused},
+		{&t.held, o.held}, {&t.heldSent, o.heldSent}, {&t.heldFailed, o.heldFailed}, {&t.heldGone, o.heldGone},
+		{&t.rejected, o.rejected}, {&t.uncertain, o.uncertain}, {&t.resent, o.resent}, {&t.refused, o.refused},
+		{&t.dials, o.dials}, {&t.dialErrors, o.dialErrors}, {&t.backendLost, o.backendLost},
+		{&t.leaseEnded, o.leaseEnded}, {&t.holdCount, o.holdCount},
+	} {
+		*f.sum += f.n
+	}
+	for i := range t.holdBuckets {
+		t.holdBuckets[i] += o.holdBuckets[i]
+	}
+	t.holdSum += o.holdSum
+}
+
+// exporter writes metrics of one group.
+type exporter struct {
+	ch    chan<- prometheus.Metric
+	group string
+}
+
+// send writes one sample; labels are pairs of name and value.
+func (e exporter) send(name, help string, t prometheus.ValueType, v float64, labels []string) {
+	names, values := []string{"master_name"}, []string{e.group}
+	for i := 0; i+1 < len(labels); i += 2 {
+		names, values = append(names, labels[i]), append(values, labels[i+1])
+	}
+	d := prometheus.NewDesc("sentinelproxy_"+name, help, names, nil)
+	e.ch <- prometheus.MustNewConstMetric(d, t, v, values...)
+}
+
+func (e exporter) gauge(name, help string, v float64, labels ...string) {
+	e.send(name, help, prometheus.GaugeValue, v, labels)
+}
+
+func (e exporter) counter(name, help string, v uint64, labels ...string) {
+	e.send(name, help, prometheus.CounterValue, float64(v), labels)
+}
+
+func (e exporter) floatCounter(name, help string, v float64) {
+	e.send(name, help, prometheus.CounterValue, v, nil)
+}
+
+func (e exporter) histogram(name, help string, t *stats) {
+	d := prometheus.NewDesc("sentinelproxy_"+name, help, []string{"master_name"}, nil)
+	buckets := make(map[float64]uint64, len(holdBounds))
+	n := uint64(0)
+	for i, b := range holdBounds {
+		n += t.holdBuckets[i]
+		buckets[b] = n
+	}
+	e.ch <- prometheus.MustNewConstHistogram(d, t.holdCount, t.holdSum.Seconds(), buckets, e.group)
+}

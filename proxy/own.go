@@ -1,0 +1,153 @@
+package proxy
+
+import (
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+)
+
+// Limits of own pipes per worker. At the limit a command is refused, never
+// queued: a producer could wait for its own consumers.
+const (
+	maxOwn     = 8192
+	maxIdleOwn = 16 // kept for the next session, per identity
+)
+
+// pin gives the session a pipe of its own. nil means that the command was
+// answered (wait is none) or must wait.
+func (s *session) pin(cmd *command) *pipe {
+	if s.inflight > 0 {
+		s.wait = waitDrain
+		return nil
+	}
+	if s.refusal != "" {
+		s.refuse()
+		return nil
+	}
+	if text, ok := s.w.refusedLately(s.who); ok {
+		s.refusal = text
+		s.refuse()
+		return nil
+	}
+	if s.w.owned >= maxOwn {
+		s.w.stats.pinRefused++
+		name := "command"
+		if cmd != nil {
+			name = displayName(cmd.name)
+		}
+		s.replyError("ERR max number of dedicated backend connections reached, " + name + " refused (sentinelproxy)")
+		return nil
+	}
+	s.own = s.w.ownPipe(s)
+	s.fast = false
+	if s.own.state != pipeReady {
+		s.waitFor(s.own)
+		return nil
+	}
+	s.restore(s.own)
+	return s.own
+}
+
+// restore brings a new own pipe into the state that the session had on the last
+// one: its name, what setup holds, its subscriptions, and its transaction up to
+// where the client has seen answers.
+func (s *session) restore(p *pipe) {
+	if p.name != s.name {
+		p.name = s.name
+		p.sendInternal(resp.AppendCommand(nil, "CLIENT", "SETNAME", s.name), func([]byte) {})
+	}
+	for _, f := range s.setup {
+		p.sendInternal(f, func([]byte) {})
+	}
+	if s.lostOwn && len(s.setup) > 0 && s.who.proto == 3 {
+		// Whatever the client has cached may be stale (CLIENT TRACKING).
+		s.reply([]byte(">2\r\n$10\r\ninvalidate\r\n_\r\n"))
+	}
+	for sub := range s.subs {
+		s.restoreSub++
+		p.sendInternal(resp.AppendCommand(nil, sub.kind.command(), sub.channel), func([]byte) {})
+	}
+	s.restoreTx(p)
+	s.lostOwn = false
+}
+
+func (s *session) restoreTx(p *pipe) {
+	t := &s.tx
+	if !t.active || !s.lostOwn {
+		return
+	}
+	if !t.complete() {
+		t.aborted = true
+	}
+	if t.aborted {
+		p.sendInternal(resp.AppendCommand(nil, "MULTI"), func([]byte) {})
+		return
+	}
+	pos := 0
+	for i, n := range t.frames {
+		frame := t.log[pos : pos+n]
+		pos += n
+		if i >= t.answered {
+			cmd := s.w.cmds.find(frame)
+			p.send(s, frame, cmd, metaOrder|metaTx)
+			continue
+		}
+		p.sendInternal(frame, func(reply []byte) {
+			if reply != nil && reply[0] != '+' {
+				s.tx.aborted = true
+			}
+		})
+	}
+}
+
+// unpin gives the own pipe back; the session goes on with the shared one.
+func (s *session) unpin() {
+	p := s.own
+	s.own = nil
+	s.w.giveOwn(p)
+	s.refast()
+}
+
+// dropOwn ends the own pipe: its state is not fit for anyone else.
+func (s *session) dropOwn() {
+	p := s.own
+	s.own = nil
+	p.owner = nil
+	p.end()
+	s.w.owned--
+}
+
+// ownLost is called when the own pipe's connection is gone and what was under
+// way on it has been judged.
+func (s *session) ownLost() {
+	s.own = nil
+	s.w.owned--
+	if s.closed {
+		return
+	}
+	s.lostOwn = true
+	s.blocking = false
+	s.subCalls = 0
+	s.restoreSub = 0
+	if s.watching {
+		s.watchLost = true
+	}
+	if s.stream == streamOn {
+		s.stream = streamDiscard
+		if s.streamErr == "" {
+			s.streamErr = "UNCERTAIN the command may or may not have been executed: its connection was lost (sentinelproxy)"
+		}
+	}
+	s.resume()
+}
+
+// revive gets a pinned session a pipe of its own again, without waiting for its
+// client to say something: a subscriber may never speak.
+func (s *session) revive() {
+	if s.own != nil || s.wait != waitNone || s.closing || s.stream != streamOff || !s.pinned() {
+		return
+	}
+	if !s.w.serving {
+		s.wait = waitRoute
+		return
+	}
+	s.pin(nil)
+}

@@ -1,0 +1,434 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// The window of one pipe: commands beyond it wait in their sessions.
+const (
+	windowBytes    = 4 << 20
+	windowCommands = 16384
+)
+
+// largeReply is the size past which a reply is passed on in pieces, and its
+// pipe takes no further command.
+const largeReply = 1 << 20
+
+// pipeState is where a pipe is in its life.
+type pipeState uint8
+
+const (
+	pipeDialing  pipeState = 1 + iota // no connection yet
+	pipeGreeting                      // HELLO and SELECT are under way
+	pipeReady                         // carries commands
+	pipeRetired                       // finishes what is under way and takes nothing new
+	pipeClosed                        // gone; nothing is under way
+)
+
+// meta says what an entry of a pipe's queue needs when its reply comes.
+type meta uint8
+
+const (
+	metaWrite    meta = 1 << iota // a success may be lost with this master
+	metaSilent                    // the client asked for no reply (CLIENT REPLY)
+	metaInternal                  // ours: the reply goes to a callback, not to a client
+	metaStreamed                  // its bytes went out as they came and are not kept
+	metaOrder                     // its reply changes the session's mode: session.replied is told
+	metaTx                        // queued by MULTI, or MULTI itself: repeated from the recording
+)
+
+// entry is one command that waits for its reply.
+type entry struct {
+	s    *session // nil: ours
+	cmd  *command
+	n    int32 // bytes in the pipe's buffer
+	got  int32 // confirmations seen, of SUBSCRIBE and kin
+	meta meta
+}
+
+// pipe is one backend connection: a queue of who waits for which reply, and the
+// bytes of every command not yet answered, so that a lost connection can be
+// judged command by command. A shared pipe serves all sessions of one identity;
+// an own pipe (owner set) serves one session.
+//
+// It is owned by its worker's loop.
+type pipe struct {
+	w     *worker
+	id    identity
+	conn  wire // nil while dialling
+	state pipeState
+	owner *session // nil: shared
+
+	// The master it belongs to. A pipe never outlives that pair's route.
+	addr  topology.Addr
+	epoch uint64
+
+	// buf holds commands from the oldest unanswered one on: [0,head) answered,
+	// [head,sent) handed to the kernel, [sent,len) not yet.
+	buf        []byte
+	head, sent int
+
+	queue   queue
+	replies resp.Replies
+	in      []byte // an incomplete reply
+	partial bool   // part of the oldest reply has been passed on already
+
+	waiting  []*session // want to send, but cannot yet
+	internal []func(reply []byte)
+	sessions int           // that are attached
+	idleAt   time.Duration // when its last session left; since boot
+	lostAt   time.Duration // when the connection it replaces was lost; 0: it replaces none
+	last     bool          // no further greeting is to come
+	attempts int
+	info     serverInfo
+	name     string // own pipes: the CLIENT SETNAME in force
+	dialGen  uint64 // tells a dial that was given up
+	slow     bool   // reading rests until the owner has taken its replies
+}
+
+// serverInfo is what HELLO told of the backend.
+type serverInfo struct {
+	server, version, mode string
+	id                    int64
+	role                  topology.Role
+	modules               []byte // as Redis wrote them
+}
+
+// open reports whether the pipe takes commands now.
+func (p *pipe) open() bool { return p.state == pipeReady }
+
+// full reports whether the window is used up.
+func (p *pipe) full() bool {
+	return len(p.buf)-p.head >= windowBytes || p.queue.len() >= windowCommands
+}
+
+// send queues a complete command. The frame is copied.
+func (p *pipe) send(s *session, frame []byte, cmd *command, m meta) {
+	p.buf = append(p.buf, frame...)
+	p.queue.push(entry{s: s, cmd: cmd, n: int32(len(frame)), meta: m})
+	if s != nil {
+		s.inflight++
+	}
+	p.conn.Flush()
+}
+
+// sendInternal queues a command of ours; done gets the reply, or nil if the
+// connection ends first. The reply is done's for the call only.
+func (p *pipe) sendInternal(frame []byte, done func(reply []byte)) {
+	p.internal = append(p.internal, done)
+	p.send(nil, frame, nil, metaInternal)
+}
+
+// Output hands over what is not sent yet, if the lease still runs.
+func (p *pipe) Output(bufs [][]byte) [][]byte {
+	if p.sent == len(p.buf) {
+		return bufs
+	}
+	end := len(p.buf)
+	if p.state != pipeGreeting && !p.w.mayWrite(p) {
+		if end = p.begun(); end <= p.sent {
+			return bufs
+		}
+	}
+	return append(bufs, p.buf[p.sent:end])
+}
+
+// begun returns the end of the last command of which the kernel has a part: its
+// rest must follow whatever happens.
+func (p *pipe) begun() int {
+	pos := p.head
+	for i := 0; i < p.queue.len() && pos < p.sent; i++ {
+		e := p.queue.at(i)
+		if e.meta&metaStreamed != 0 {
+			return len(p.buf)
+		}
+		pos += int(e.n)
+	}
+	return pos
+}
+
+// Wrote moves the sent mark, and forgets what need not be kept.
+func (p *pipe) Wrote(n int) {
+	p.sent += n
+	if p.queue.len() == 1 && p.queue.front().meta&metaStreamed != 0 {
+		p.buf = p.buf[:copy(p.buf, p.buf[p.sent:])]
+		p.head, p.sent = 0, 0
+		if p.owner != nil {
+			p.owner.streamDrained(p)
+		}
+	}
+}
+
+// Data takes replies. Each goes to the session that waits for it.
+func (p *pipe) Data(b []byte) {
+	if p.state == pipeClosed {
+		return
+	}
+	doubt := p.w.doubts(p)
+	joined := len(p.in) > 0
+	if joined {
+		p.in = append(p.in, b...)
+		b = p.in
+	}
+	off := 0
+	for p.state != pipeClosed && off < len(b) {
+		n, err := p.replies.Next(b[off:])
+		if err != nil {
+			p.w.log.Error("backend does not speak the protocol", "addr", p.addr, "error", err)
+			p.lost(err)
+			return
+		}
+		if n == 0 {
+			break
+		}
+		p.deliver(b[off:off+n], doubt)
+		off += n
+	}
+	if p.state == pipeClosed {
+		p.in = nil
+		return
+	}
+	rest := b[off:]
+	if len(rest) > 0 && p.replies.Need() > largeReply {
+		rest = rest[p.passPart(rest):]
+	}
+	switch {
+	case len(rest) == 0:
+		if joined {
+			p.w.giveBuf(p.in)
+			p.in = nil
+		}
+	case joined:
+		p.in = p.in[:copy(p.in, rest)]
+	default:
+		p.in = append(p.w.takeBuf(), rest...)
+	}
+	p.w.pump()
+}
+
+// passPart hands part of a reply that is too long to keep to the session that
+// waits for it. From then on the pipe is only good for that reply and those
+// behind it.
+func (p *pipe) passPart(b []byte) int {
+	if p.queue.len() == 0 {
+		return 0
+	}
+	e := p.queue.front()
+	k := p.replies.Streamable(len(b))
+	if k == 0 || e.meta&(metaInternal|metaOrder) != 0 {
+		return 0
+	}
+	if p.owner == nil && p.state == pipeReady {
+		p.retire()
+	}
+	p.partial = true
+	if e.s != nil && !e.s.closed && e.meta&metaSilent == 0 {
+		e.s.reply(b[:k])
+		p.rest(e.s)
+	}
+	p.replies.Skip(k)
+	return k
+}
+
+// rest stops reading from the pipe while its reader is behind and nobody else
+// waits for this pipe; streamed replies then need no memory.
+func (p *pipe) rest(s *session) {
+	if p.slow || s.pending() < outputMark || p.queue.len() > 1 {
+		return
+	}
+	p.slow = true
+	p.conn.Pause()
+	s.slowPipe = p
+}
+
+// deliver gives one complete reply to whom it belongs.
+func (p *pipe) deliver(reply []byte, doubt bool) {
+	if p.owner != nil && p.owner.takesFrame(p, reply) {
+		return
+	}
+	if p.queue.len() == 0 || (len(reply) > 0 && reply[0] == '>') {
+		p.unasked(reply)
+		return
+	}
+	e := p.queue.pop()
+	s := e.s
+	if s != nil && (reply[0] == '-' || len(s.parked) > 0) && !s.closed && !p.partial {
+		if s.refused(p, e, p.buf[p.head:p.head+int(e.n)], reply) {
+			s.inflight--
+			p.release(int(e.n))
+			s.settle(p)
+			return
+		}
+	}
+	p.release(int(e.n))
+	if s == nil {
+		done := p.internal[0]
+		p.internal = p.internal[1:]
+		done(reply)
+		return
+	}
+	s.inflight--
+	if s.closed {
+		return
+	}
+	if p.partial {
+		p.partial = false
+		s.reply(reply)
+		s.after(p)
+		return
+	}
+	if doubt && e.meta&metaWrite != 0 && reply[0] != '-' {
+		s.uncertain(e.cmd, "the master was being replaced when it answered")
+		s.after(p)
+		return
+	}
+	if e.meta&metaSilent == 0 {
+		s.reply(reply)
+	}
+	if e.meta&metaOrder != 0 {
+		s.replied(p, e, reply)
+	}
+	s.after(p)
+}
+
+// release forgets the oldest n bytes, which are answered.
+func (p *pipe) release(n int) {
+	p.head += n
+	if p.head == len(p.buf) {
+		p.buf, p.head, p.sent = p.buf[:0], 0, 0
+		if cap(p.buf) > windowBytes/4 {
+			p.buf = nil
+		}
+		return
+	}
+	if p.head > 64<<10 && p.head > len(p.buf)/2 && !p.conn.Blocked() {
+		p.buf = p.buf[:copy(p.buf, p.buf[p.head:])]
+		p.sent -= p.head
+		p.head = 0
+	}
+}
+
+// unasked takes what no command asked for: pushes for an owner, and the error
+// with which Redis greets one client too many.
+func (p *pipe) unasked(reply []byte) {
+	if p.owner != nil && !p.owner.closed {
+		p.owner.reply(reply)
+		return
+	}
+	if len(reply) > 0 && reply[0] == '-' {
+		p.w.log.Warn("backend closes a connection", "addr", p.addr, "reply", trimLine(reply))
+	}
+}
+
+// EOF means that Redis closed the connection.
+func (p *pipe) EOF() {
+	p.lost(errBackendClosed)
+}
+
+// Closed is the end of the connection, however it came.
+func (p *pipe) Closed(err error) {
+	if p.state == pipeClosed {
+		return
+	}
+	p.lost(err)
+}
+
+// retire has the pipe take nothing new. Sessions with nothing under way on it
+// find another pipe; it closes when its last reply is delivered.
+func (p *pipe) retire() {
+	p.state = pipeRetired
+	p.w.forget(p)
+	p.w.wakeAll(p)
+}
+
+// lost ends the pipe after its connection broke, and judges what was under way.
+func (p *pipe) lost(err error) {
+	if p.state == pipeClosed {
+		return
+	}
+	wasReady := p.state == pipeReady || p.state == pipeRetired
+	p.end()
+	p.judge(lossOf(err))
+	p.w.pipeLost(p, wasReady, err)
+}
+
+// abandon ends a pipe whose master is no longer the route's. Nothing more of
+// ours reaches that master, and nothing of what it still says reaches a client.
+func (p *pipe) abandon() {
+	if p.state == pipeClosed {
+		return
+	}
+	p.end()
+	p.judge("the master was replaced before it answered")
+	p.w.wakeAll(p)
+}
+
+func (p *pipe) end() {
+	p.state = pipeClosed
+	p.dialGen++
+	if p.conn != nil {
+		p.conn.Abort()
+	}
+	p.w.forget(p)
+	if p.in != nil {
+		p.w.giveBuf(p.in)
+		p.in = nil
+	}
+	for _, done := range p.internal {
+		done(nil)
+	}
+	p.internal = nil
+}
+
+// pullBack takes complete unsent commands out of a shared pipe and gives them
+// back to their sessions, in order. A command of which a part is sent stays: its
+// rest must follow. Own pipes keep theirs: Output holds them back.
+func (p *pipe) pullBack() {
+	if p.owner != nil || p.sent == len(p.buf) || p.state == pipeGreeting {
+		return
+	}
+	pos, keep := p.head, 0
+	for keep < p.queue.len() && pos < p.sent {
+		pos += int(p.queue.at(keep).n)
+		keep++
+	}
+	var backs []*session
+	end, kept := pos, keep
+	for i := keep; i < p.queue.len(); i++ {
+		e := *p.queue.at(i)
+		frame := p.buf[pos : pos+int(e.n)]
+		pos += int(e.n)
+		if e.s == nil { // ours, such as a login check: it stays, held back by Output
+			end += copy(p.buf[end:], frame)
+			*p.queue.at(kept) = e
+			kept++
+			continue
+		}
+		e.s.inflight--
+		if e.s.closed {
+			continue
+		}
+		if len(e.s.pulled) == 0 {
+			backs = append(backs, e.s)
+		}
+		e.s.pulled = append(e.s.pulled, frame...)
+	}
+	p.queue.truncate(kept)
+	p.buf = p.buf[:end]
+	for _, s := range backs {
+		s.takeBack()
+	}
+}
+
+// trimLine returns the text of a one-line reply.
+func trimLine(b []byte) string {
+	for i, c := range b {
+		if c == '\r' {
+			return string(b[1:i])
+		}
+	}
+	return string(b)
+}

@@ -1,0 +1,363 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/boottime"
+	"github.com/sentinelproxy/sentinelproxy/internal/evloop"
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// AuthMode says who checks a client's login.
+type AuthMode uint8
+
+// The modes.
+const (
+	// AuthPassthrough lets each client log in to Redis as itself. A client that has
+	// not, and that Redis wants to log in, gets NOAUTH here; nothing of it goes
+	// further.
+	AuthPassthrough AuthMode = iota
+	// AuthNone lets every client use the account of the sidecar.
+	AuthNone
+)
+
+// Options configure a Server. Group and Listeners are needed; the zero value of
+// everything else works.
+type Options struct {
+	Group     string         // the master's name
+	Listeners []net.Listener // the Server owns them from Run on
+	Loops     int            // event loops; 0: max(1, GOMAXPROCS/2)
+	Auth      AuthMode
+	Username  string // the sidecar's account, for AuthNone
+	Password  string // never logged
+	// Dial opens connections to masters, in goroutines of the Server; nil: TCP with
+	// a timeout of one second.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Report tells the control plane what the data path sees. It is called on event
+	// loops and must return at once. nil: nobody is told.
+	Report       func(topology.Report)
+	DrainTimeout time.Duration // how long clients may finish at the end; 0: 10 s
+	MaxClients   int           // 0: 10 000; one too many is answered as by Redis
+	Driver       evloop.Driver
+	Log          *slog.Logger // nil: nothing is logged
+}
+
+// Server is the data path of one group: listeners, event loops, and the workers
+// on them. Its methods are safe for concurrent use.
+type Server struct {
+	opts    Options
+	loops   []*evloop.Loop
+	workers []*worker
+	dials   sync.WaitGroup
+	dialCtx context.Context //nolint:containedctx // ends with Run; dials are started by loops, which have none to pass
+	cancel  context.CancelFunc
+	beats   []atomic.Int64 // when each loop was last seen to turn, since boot
+	clients atomic.Int64
+}
+
+const (
+	defaultDrain      = 10 * time.Second
+	defaultMaxClients = 10000
+	dialTimeout       = time.Second
+	beatEvery         = time.Second
+	beatLimit         = 5 * time.Second
+)
+
+// New checks the options and makes the event loops. Nothing runs before Run.
+func New(o Options) (*Server, error) {
+	if o.Group == "" {
+		return nil, errors.New("proxy: Group is missing")
+	}
+	if o.Loops <= 0 {
+		o.Loops = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	if o.DrainTimeout <= 0 {
+		o.DrainTimeout = defaultDrain
+	}
+	if o.MaxClients <= 0 {
+		o.MaxClients = defaultMaxClients
+	}
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
+	if o.Report == nil {
+		o.Report = func(topology.Report) {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{opts: o, beats: make([]atomic.Int64, o.Loops)}
+	s.dialCtx, s.cancel = context.WithCancel(context.Background())
+	cmds := newCommands()
+	for i := range o.Loops {
+		l, err := evloop.New(evloop.Options{Driver: o.Driver, Log: o.Log})
+		if err != nil {
+			s.cancel()
+			for _, l := range s.loops {
+				l.Close()
+			}
+			return nil, fmt.Errorf("proxy: %w", err)
+		}
+		s.loops = append(s.loops, l)
+		s.workers = append(s.workers, newWorker(&loopHost{server: s, loop: l}, i, &s.opts, cmds))
+		s.beats[i].Store(int64(boottime.Now()))
+	}
+	return s, nil
+}
+
+// Run serves until ctx is done, then drains: it stops accepting, closes idle
+// clients, lets the others finish what they have asked for, and ends those that
+// are left at DrainTimeout with an error. It must be called once.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.cancel()
+	runCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, gctx := errgroup.WithContext(runCtx)
+	for i, l := range s.loops {
+		g.Go(func() error { return l.Run(gctx) })
+		g.Go(func() error { s.beat(gctx, i); return nil })
+	}
+	if err := s.listen(); err != nil {
+		stop()
+		return errors.Join(err, g.Wait())
+	}
+	select {
+	case <-ctx.Done():
+		s.drain(gctx)
+	case <-gctx.Done(): // a loop failed
+	}
+	stop()
+	s.cancel()
+	err := g.Wait()
+	s.dials.Wait()
+	return err
+}
+
+// listen has the first loop accept for all of them.
+func (s *Server) listen() error {
+	errs := make(chan error, 1)
+	err := s.loops[0].Post(func() {
+		for _, ln := range s.opts.Listeners {
+			if err := s.loops[0].Listen(ln, s.accept); err != nil {
+				errs <- err
+				return
+			}
+		}
+		errs <- nil
+	})
+	if err != nil {
+		return err
+	}
+	return <-errs
+}
+
+// accept gives a new connection to the loop that has the fewest. It runs on the
+// first loop.
+func (s *Server) accept(sock evloop.Socket) {
+	best := 0
+	for i, l := range s.loops {
+		if l.Len() < s.loops[best].Len() {
+			best = i
+		}
+	}
+	adopt := func() { s.adopt(best, sock) }
+	if best == 0 {
+		adopt()
+		return
+	}
+	if err := s.loops[best].TryPost(adopt); err != nil {
+		sock.Close() // the loop is ending, or tens of thousands wait for it already
+	}
+}
+
+// adopt makes a client's session on its loop.
+func (s *Server) adopt(i int, sock evloop.Socket) {
+	w := s.workers[i]
+	full := s.clients.Add(1) > int64(s.opts.MaxClients)
+	_, err := s.loops[i].Add(sock, func(c *evloop.Conn) evloop.Handler {
+		sess := w.accept(c)
+		if full {
+			w.stats.refusedClients++
+			sess.replyError("ERR max number of clients reached")
+			sess.end()
+		} else if w.draining {
+			sess.end()
+		}
+		return &client{session: sess, server: s}
+	})
+	if err != nil {
+		s.clients.Add(-1)
+		s.opts.Log.Warn("client connection could not be served", "error", err)
+	}
+}
+
+// client joins a session to its loop: after each event it runs what the event
+// has set free.
+type client struct {
+	*session
+	server *Server
+}
+
+// Data implements evloop.Handler.
+func (c *client) Data(b []byte) {
+	c.session.Data(b)
+	c.w.pump()
+}
+
+// EOF implements evloop.Handler.
+func (c *client) EOF() {
+	c.session.EOF()
+	c.w.pump()
+}
+
+// Wrote implements evloop.Handler.
+func (c *client) Wrote(n int) {
+	c.session.Wrote(n)
+	c.w.pump()
+}
+
+// Closed implements evloop.Handler.
+func (c *client) Closed(err error) {
+	c.server.clients.Add(-1)
+	c.session.Closed(err)
+	c.w.pump()
+}
+
+// SetRoute has every loop obey r, unless it has a newer one. It does not wait
+// for them: they report ReportHeld once they send nothing more. r.Group must be
+// the Server's.
+func (s *Server) SetRoute(r topology.Route) {
+	for i, l := range s.loops {
+		w := s.workers[i]
+		_ = l.Post(func() { w.setRoute(r) }) // fails only when the loop has ended
+	}
+}
+
+// drain ends the clients' connections in an orderly way.
+func (s *Server) drain(ctx context.Context) {
+	for i, l := range s.loops {
+		w := s.workers[i]
+		_ = l.Post(func() {
+			l.StopListening()
+			w.drain()
+		})
+	}
+	timeout := time.NewTimer(s.opts.DrainTimeout)
+	defer timeout.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for s.clients.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-timeout.C:
+			s.endClients(ctx)
+			return
+		}
+	}
+}
+
+// endClients tells the clients that are left, and gives the loops a moment to
+// write it.
+func (s *Server) endClients(ctx context.Context) {
+	s.opts.Log.Warn("drain timeout reached, ending the clients that are left", "clients", s.clients.Load())
+	for i, l := range s.loops {
+		w := s.workers[i]
+		_ = l.Post(w.endAll)
+	}
+	last := time.NewTimer(500 * time.Millisecond)
+	defer last.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for s.clients.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-last.C:
+			return
+		}
+	}
+}
+
+// beat sees that a loop still turns.
+func (s *Server) beat(ctx context.Context, i int) {
+	t := time.NewTicker(beatEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			_ = s.loops[i].TryPost(func() { s.beats[i].Store(int64(boottime.Now())) })
+		}
+	}
+}
+
+// Alive reports whether every event loop has turned within the last five seconds.
+func (s *Server) Alive() bool {
+	now := boottime.Now()
+	for i := range s.beats {
+		if now-time.Duration(s.beats[i].Load()) > beatLimit {
+			return false
+		}
+	}
+	return true
+}
+
+// loopHost is a worker's world on a real event loop.
+type loopHost struct {
+	server *Server
+	loop   *evloop.Loop
+}
+
+func (h *loopHost) now() time.Duration { return boottime.Now() }
+
+func (h *loopHost) after(d time.Duration, f func()) timer { return h.loop.After(d, f) }
+
+func (h *loopHost) report(r topology.Report) { h.server.opts.Report(r) }
+
+// dial connects in a goroutine that Run waits for, and hands the connection to
+// the loop.
+func (h *loopHost) dial(addr topology.Addr, p *pipe, done func(wire, error)) {
+	s := h.server
+	s.dials.Go(func() {
+		ctx, cancel := context.WithTimeout(s.dialCtx, dialTimeout)
+		defer cancel()
+		nc, err := s.opts.Dial(ctx, "tcp", string(addr))
+		var sock evloop.Socket
+		if err == nil {
+			sock, err = evloop.Detach(nc, s.opts.Driver)
+		}
+		posted := h.loop.Post(func() {
+			if err != nil {
+				done(nil, err)
+				return
+			}
+			if p.state != pipeDialing {
+				sock.Close() // given up meanwhile
+				return
+			}
+			c, err := h.loop.Add(sock, func(*evloop.Conn) evloop.Handler { return p })
+			if err != nil {
+				done(nil, err)
+				return
+			}
+			done(c, nil)
+		})
+		if posted != nil && err == nil {
+			sock.Close()
+		}
+	})
+}

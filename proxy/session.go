@@ -1,0 +1,418 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+)
+
+// The limits of one session's memory.
+const (
+	// outputMark is how many bytes of replies a client may leave unread before its
+	// commands are no longer forwarded. They are still read, up to queryLimit.
+	outputMark = 1 << 20
+	// queryMark is how much is read ahead while commands wait for anything else.
+	queryMark = 64 << 10
+	// queryLimit is how much is read ahead of a client that sends all before it
+	// reads; past it, reading stops.
+	queryLimit = 256 << 20
+	// outputLimit is how many bytes of replies are kept for one client; past it
+	// the client is cut off, as by Redis' client-output-buffer-limit.
+	outputLimit = 256 << 20
+	// largeCommand is the size past which a command is not collected but streamed
+	// over a pipe of its own.
+	largeCommand = 1 << 20
+)
+
+// waitKind says why a session's next command is not being handled.
+type waitKind uint8
+
+const (
+	waitNone   waitKind = iota
+	waitRoute           // held: no master to send to
+	waitPipe            // its pipe is being dialled, or its window is full
+	waitDrain           // what is under way must end first
+	waitOutput          // the client does not read its replies
+	waitLogin           // AUTH, HELLO, SELECT or RESET is under way
+	waitRetry           // a refused command rests before it is sent again
+)
+
+// session is one client: its bytes in, its replies out, and which pipe it uses.
+// It is owned by its worker's loop.
+type session struct {
+	w    *worker
+	conn wire
+	id   int64
+	who  identity
+	// before is the identity to go back to when Redis refuses a login.
+	before identity
+
+	reqs resp.Requests
+	in   []byte // received and not handled; begins at a command
+	out  []byte // replies, of which the first outOff bytes are written
+	// outOff is how much of out the kernel has taken.
+	outOff int
+
+	pipe     *pipe // the shared pipe it is attached to; nil: none yet
+	own      *pipe // the pipe it has for itself; nil: none
+	inflight int   // commands without a reply, on pipe or own
+	wait     waitKind
+
+	fast    bool // nothing unusual: a shared command goes straight to pipe
+	closed  bool
+	closing bool // nothing more is handled; it closes when out is written
+	eof     bool // the client sends no more
+	queued  bool // in worker.runnable
+	listed  bool // in worker.held
+	noLogin bool // the last login check said that this identity must log in
+
+	heldSince time.Duration // when it began to wait for the route
+	heldLeft  int           // commands counted as held and not yet accounted for
+	retried   retry         // a second refusal by the same master is passed on
+	pulled    []byte        // commands given back by a pipe, until takeBack
+	parked    []parked
+	slowPipe  *pipe // reads again when our client has read
+
+	mode // CLIENT REPLY, names, transactions, subscriptions: see mode.go
+}
+
+// Data takes what the client sent.
+func (s *session) Data(b []byte) {
+	if s.closed || s.closing {
+		return
+	}
+	if len(s.in) > 0 || s.wait != waitNone {
+		if s.in == nil {
+			s.in = s.w.takeBuf()
+		}
+		s.in = append(s.in, b...)
+		s.run()
+		return
+	}
+	used := s.consume(b)
+	if used < len(b) && !s.closing {
+		s.in = append(s.w.takeBuf(), b[used:]...)
+	}
+	s.throttle()
+}
+
+// run handles what was received and can be handled now.
+func (s *session) run() {
+	if s.closed || s.closing {
+		return
+	}
+	if len(s.in) > 0 && s.wait == waitNone {
+		used := s.consume(s.in)
+		switch {
+		case used == len(s.in) || s.closing:
+			s.w.giveBuf(s.in)
+			s.in = nil
+		case used > 0:
+			s.in = s.in[:copy(s.in, s.in[used:])]
+		}
+	}
+	s.revive()
+	s.throttle()
+	s.finish()
+}
+
+// throttle reads on or rests, by what is kept already.
+func (s *session) throttle() {
+	if s.closing || s.closed {
+		return
+	}
+	limit := queryMark
+	switch s.wait {
+	case waitRoute:
+		limit = 0
+	case waitOutput:
+		limit = queryLimit
+	case waitNone:
+		limit = max(largeCommand, queryMark) + queryMark // a command that is being collected
+	case waitPipe, waitDrain, waitLogin, waitRetry:
+	}
+	if s.wait == waitRoute && !s.listed {
+		s.w.addHeld(s)
+	}
+	if limit == 0 || len(s.in) > limit {
+		s.conn.Pause()
+	} else {
+		s.conn.Resume()
+	}
+}
+
+// finish closes a session whose client has sent its last command and has its
+// last reply.
+func (s *session) finish() {
+	if s.drained() || s.w.draining && s.subscribed() {
+		s.end()
+		return
+	}
+	if s.eof && !s.closing && s.inflight == 0 && (s.wait == waitNone || len(s.in) == 0) && len(s.parked) == 0 {
+		s.closing = true
+		s.conn.CloseFlushed()
+	}
+}
+
+// consume handles complete commands from b until one must wait, and returns how
+// many bytes it handled.
+func (s *session) consume(b []byte) int {
+	off := 0
+	for off < len(b) && s.wait == waitNone && !s.closing {
+		if s.stream != streamOff {
+			n := s.continueStream(b[off:])
+			off += n
+			if n == 0 {
+				break
+			}
+			continue
+		}
+		n, inline, err := s.reqs.Next(b[off:])
+		if err != nil {
+			if s.inflight > 0 {
+				s.wait = waitDrain
+				s.reqs = resp.Requests{Unauthenticated: s.reqs.Unauthenticated}
+				break
+			}
+			s.protocolError(err)
+			return len(b)
+		}
+		if n == 0 {
+			if s.reqs.Need() > largeCommand {
+				k := s.startStream(b[off:])
+				off += k
+				if k > 0 {
+					continue
+				}
+			}
+			break
+		}
+		frame := b[off : off+n]
+		if inline {
+			var ok bool
+			if frame, ok = s.inline(frame); !ok {
+				return len(b)
+			}
+		}
+		if len(frame) > 0 && frame[0] == '*' && frame[1] != '0' && frame[1] != '-' {
+			if !s.command(frame) {
+				s.reqs = resp.Requests{Unauthenticated: s.reqs.Unauthenticated}
+				break
+			}
+		}
+		off += n
+	}
+	return off
+}
+
+// inline turns a line into a command in array form; empty for a blank line. ok
+// is false if the line ended the session.
+func (s *session) inline(line []byte) (frame []byte, ok bool) {
+	for len(line) > 0 && (line[len(line)-1] == '\n' || line[len(line)-1] == '\r') {
+		line = line[:len(line)-1]
+	}
+	args, ok := resp.SplitInline(line)
+	if !ok {
+		s.protocolError(resp.ProtocolError("unbalanced quotes in request"))
+		return nil, false
+	}
+	if len(args) == 0 {
+		return nil, true
+	}
+	if name := string(args[0]); equalFold(name, "post") || equalFold(name, "host:") {
+		// A browser was tricked into talking to us (securityWarningCommand in
+		// redis/src/server.c): no answer, just the door.
+		s.w.log.Warn("possible security attack: a client speaks http", "client", s.conn.RemoteAddr())
+		s.closing = true
+		s.conn.Close()
+		return nil, false
+	}
+	return resp.AppendCommand(nil, args...), true
+}
+
+// protocolError answers as Redis does and closes after it.
+func (s *session) protocolError(err error) {
+	s.w.stats.protocolErrors++
+	s.w.log.Debug("protocol error from client", "client", s.conn.RemoteAddr(), "error", err)
+	s.replyError("ERR " + err.Error())
+	s.end()
+}
+
+// end closes the session once its replies are written.
+func (s *session) end() {
+	s.closing = true
+	s.conn.CloseFlushed()
+}
+
+// command handles one complete command. It returns false if the command must
+// wait; s.wait then says for what.
+func (s *session) command(frame []byte) bool {
+	cmd := s.w.cmds.find(frame)
+	if s.fast && cmd.class == classShared {
+		p := s.pipe
+		if p.state == pipeReady && s.w.serving && !p.full() && len(s.out) < outputMark {
+			s.w.stats.commands++
+			var m meta
+			if cmd.resend != resendRead {
+				m = metaWrite
+			}
+			p.send(s, frame, cmd, m)
+			return true
+		}
+	}
+	held := s.heldLeft
+	if !s.route(frame, cmd) {
+		return false
+	}
+	s.w.stats.commands++
+	if held > 0 && s.heldLeft == held {
+		s.heldLeft--
+		s.w.stats.heldSent++
+	}
+	if held > 0 {
+		s.refast()
+	}
+	return true
+}
+
+// reply appends to what the client will get.
+func (s *session) reply(b []byte) {
+	if s.closed {
+		return
+	}
+	if s.out == nil {
+		s.out = s.w.takeBuf()
+	}
+	s.out = append(s.out, b...)
+	s.conn.Flush()
+	if len(s.out)-s.outOff > outputLimit {
+		s.w.stats.outputCut++
+		s.w.log.Warn("client cut off: it does not read its replies",
+			"client", s.conn.RemoteAddr(), "pending_bytes", len(s.out)-s.outOff)
+		s.closing = true
+		s.conn.Abort()
+	}
+}
+
+func (s *session) replyError(text string) { s.reply(resp.AppendError(nil, text)) }
+
+func (s *session) pending() int { return len(s.out) - s.outOff }
+
+// Output hands over the replies.
+func (s *session) Output(bufs [][]byte) [][]byte {
+	if s.outOff == len(s.out) {
+		return bufs
+	}
+	return append(bufs, s.out[s.outOff:])
+}
+
+// Wrote forgets written replies, and goes on with what waited for that.
+func (s *session) Wrote(n int) {
+	s.outOff += n
+	if s.outOff == len(s.out) {
+		s.w.giveBuf(s.out)
+		s.out, s.outOff = nil, 0
+	} else if s.outOff > outputMark {
+		s.out = s.out[:copy(s.out, s.out[s.outOff:])]
+		s.outOff = 0
+	}
+	if s.pending() >= outputMark/2 {
+		return
+	}
+	if p := s.slowPipe; p != nil {
+		s.slowPipe = nil
+		p.slow = false
+		if p.state != pipeClosed {
+			p.conn.Resume()
+		}
+	}
+	if s.wait == waitOutput {
+		s.resume()
+	}
+}
+
+// resume has a waiting session run again, after the event at hand.
+func (s *session) resume() {
+	s.wait = waitNone
+	s.w.schedule(s)
+}
+
+// after is called when a reply was delivered on p.
+func (s *session) after(p *pipe) {
+	if s.inflight > 0 {
+		return
+	}
+	if s.own == p && !s.pinned() {
+		s.unpin()
+	}
+	if s.wait == waitDrain {
+		s.resume()
+	} else if s.eof {
+		s.w.schedule(s)
+	}
+}
+
+// EOF means that the client sends no more. What it sent is still answered,
+// unless it is held: then nobody knows that the client still cares, and it is
+// dropped unsent.
+func (s *session) EOF() {
+	s.eof = true
+	if s.closing {
+		return
+	}
+	if s.wait == waitRoute || s.subscribed() || s.blocking {
+		s.closing = true
+		s.conn.CloseFlushed()
+		if s.inflight > 0 && s.own != nil {
+			s.conn.Close()
+		}
+		return
+	}
+	s.finish()
+}
+
+// Closed is the end: nothing of this client goes out any more.
+func (s *session) Closed(err error) {
+	if s.closed {
+		return
+	}
+	s.closed, s.closing = true, true
+	if err != nil {
+		s.w.log.Debug("client connection ended", "client_id", s.id, "error", err)
+	}
+	s.w.stats.heldGone += uint64(s.heldLeft)
+	s.heldLeft = 0
+	if s.own != nil {
+		s.dropOwn()
+	}
+	if p := s.slowPipe; p != nil {
+		p.slow = false
+		if p.state != pipeClosed {
+			p.conn.Resume()
+		}
+	}
+	s.detach()
+	s.w.remove(s)
+	for _, b := range [][]byte{s.in, s.out} {
+		if b != nil {
+			s.w.giveBuf(b)
+		}
+	}
+	s.in, s.out, s.parked, s.pulled = nil, nil, nil, nil
+}
+
+func equalFold(a, lower string) bool {
+	if len(a) != len(lower) {
+		return false
+	}
+	for i := range len(a) {
+		c := a[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,44 @@
+package proxy
+
+import "time"
+
+// stats are one worker's counters: plain words that its loop owns, so counting
+// costs nothing. The server copies them on the loop.
+type stats struct {
+	accepted       uint64 // clients
+	refusedClients uint64 // over max_clients
+	commands       uint64 // handled: sent to a master, answered here, or failed
+	protocolErrors uint64
+	outputCut      uint64 // clients cut off because they did not read
+	cutMidReply    uint64 // clients cut off in the middle of a large reply
+	pinned         uint64 // own pipes taken
+	pinRefused     uint64
+
+	// Every command counted as held ends as exactly one of sent, failed, gone, or
+	// is still waiting.
+	held, heldSent, heldFailed, heldGone uint64
+	rejected                             uint64 // failed without having waited
+	uncertain                            uint64 // answered -UNCERTAIN
+	resent                               uint64 // times that a session's commands were taken back to be sent again
+	refused                              uint64 // refusals such as -READONLY seen from a master
+
+	dials, dialErrors, backendLost uint64
+	leaseEnded                     uint64
+
+	holdBuckets [len(holdBounds) + 1]uint64
+	holdSum     time.Duration
+	holdCount   uint64
+}
+
+// holdBounds are the upper bounds of the histogram of holds, in seconds.
+var holdBounds = [...]float64{0.005, 0.025, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 20, 40}
+
+func (t *stats) observeHold(d time.Duration) {
+	i := 0
+	for i < len(holdBounds) && d.Seconds() > holdBounds[i] {
+		i++
+	}
+	t.holdBuckets[i]++
+	t.holdSum += d
+	t.holdCount++
+}

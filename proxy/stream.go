@@ -1,0 +1,102 @@
+package proxy
+
+// streamState says whether a command too large to collect is passing through.
+type streamState uint8
+
+const (
+	streamOff     streamState = iota
+	streamOn                  // its bytes go to the own pipe as they come
+	streamDiscard             // its connection is lost: the rest is read and thrown away
+)
+
+// The bytes of a streamed command that may wait in its pipe: past the first
+// mark its client is not read, until less than the second is left.
+const (
+	streamMark   = 1 << 20
+	streamResume = 256 << 10
+)
+
+// startStream begins to pass on the command at b, of which more than
+// largeCommand bytes are known to come. It returns how many bytes it took; 0 if
+// the session must wait.
+func (s *session) startStream(b []byte) int {
+	cmd := s.w.cmds.find(b)
+	if !s.w.serving {
+		if s.w.mayHold() {
+			s.wait = waitRoute
+			return 0
+		}
+		s.streamErr = s.w.outage()
+		s.stream = streamDiscard
+		return s.continueStream(b)
+	}
+	p := s.own
+	if p == nil {
+		if p = s.pin(cmd); p == nil {
+			if s.wait == waitNone && !s.closing { // refused, and answered: the rest is thrown away
+				s.stream, s.streamErr = streamDiscard, ""
+				return s.continueStream(b)
+			}
+			return 0
+		}
+	}
+	if p.state != pipeReady {
+		s.waitFor(p)
+		return 0
+	}
+	if s.inflight > 0 {
+		s.wait = waitDrain
+		return 0
+	}
+	s.stream, s.streamErr = streamOn, ""
+	m := metaStreamed
+	if cmd.write() {
+		m |= metaWrite
+	}
+	if s.tx.active {
+		s.tx.frames = append(s.tx.frames, 0) // not kept: the transaction cannot be repeated
+		m = metaStreamed | metaOrder | metaTx
+	}
+	p.send(s, nil, cmd, m)
+	s.w.stats.commands++
+	return s.continueStream(b)
+}
+
+// continueStream passes on, or throws away, more of a streamed command.
+func (s *session) continueStream(b []byte) int {
+	n, _, err := s.reqs.Next(b)
+	if err != nil {
+		s.protocolError(err)
+		return len(b)
+	}
+	done := n > 0
+	if !done {
+		n = s.reqs.Streamable(len(b))
+		s.reqs.Skip(n)
+	}
+	if s.stream == streamOn {
+		p := s.own
+		p.buf = append(p.buf, b[:n]...)
+		p.conn.Flush()
+		if !done && len(p.buf)-p.sent > streamMark {
+			s.wait = waitPipe
+		}
+	}
+	if done {
+		if s.stream == streamDiscard && s.streamErr != "" {
+			s.replyError(s.streamErr)
+		}
+		s.stream, s.streamErr = streamOff, ""
+		if s.own != nil && s.inflight == 0 && !s.pinned() {
+			s.unpin()
+		}
+	}
+	return n
+}
+
+// streamDrained lets the client be read again when the backend has caught up.
+func (s *session) streamDrained(p *pipe) {
+	if s.stream == streamOn && s.wait == waitPipe && len(p.buf)-p.sent < streamResume {
+		s.resume()
+	}
+}

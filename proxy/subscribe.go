@@ -1,0 +1,158 @@
+package proxy
+
+import (
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+)
+
+// subKind is one of the three kinds of subscription.
+type subKind uint8
+
+const (
+	subChannel subKind = 1 + iota
+	subPattern
+	subShard
+)
+
+// command returns the command that subscribes.
+func (k subKind) command() string {
+	switch k {
+	case subPattern:
+		return "PSUBSCRIBE"
+	case subShard:
+		return "SSUBSCRIBE"
+	case subChannel:
+	}
+	return "SUBSCRIBE"
+}
+
+// subscription is one channel or pattern that a session listens to.
+type subscription struct {
+	kind    subKind
+	channel string
+}
+
+// maxSubs bounds the subscriptions that are remembered for one session; Redis
+// has no limit. Past it a session is not re-subscribed after a failover but cut.
+const maxSubs = 1 << 20
+
+// takesFrame looks at what came on the session's own pipe while it subscribes
+// or is subscribed: messages and confirmations are not replies to commands in
+// the queue's sense. It returns true if it has dealt with the frame.
+func (s *session) takesFrame(p *pipe, frame []byte) bool {
+	if s.subCalls == 0 && len(s.subs) == 0 && s.restoreSub == 0 {
+		return false
+	}
+	if frame[0] != '*' && frame[0] != '>' {
+		return false
+	}
+	kind, channel, what := parsePubSub(frame)
+	switch what {
+	case pubsubMessage:
+		s.reply(frame)
+		return true
+	case pubsubSubscribed:
+		if s.restoreSub > 0 && p.queue.len() > 0 && p.queue.front().s == nil {
+			s.restoreSub--
+			e := p.queue.pop()
+			p.release(int(e.n))
+			p.internal = p.internal[1:]
+			return true // the client was told before the failover
+		}
+		if len(s.subs) < maxSubs {
+			if s.subs == nil {
+				s.subs = make(map[subscription]struct{})
+			}
+			s.subs[subscription{kind, string(channel)}] = struct{}{}
+		}
+	case pubsubUnsubscribed:
+		delete(s.subs, subscription{kind, string(channel)})
+	case pubsubNone:
+		return false
+	}
+	s.reply(frame)
+	s.confirmed(p, kind, what)
+	return true
+}
+
+// confirmed counts confirmations towards the command that asked for them.
+func (s *session) confirmed(p *pipe, kind subKind, what pubsubFrame) {
+	if p.queue.len() == 0 {
+		return
+	}
+	e := p.queue.front()
+	if e.s == nil || e.cmd.class != classSubscribe {
+		return
+	}
+	e.got++
+	args := 0
+	frame := p.buf[p.head : p.head+int(e.n)]
+	for _, pos := resp.Arg(frame, 0); pos > 0 && pos < len(frame); args++ {
+		_, pos = resp.Arg(frame, pos)
+	}
+	if args > 0 {
+		if int(e.got) < args {
+			return
+		}
+	} else if what == pubsubUnsubscribed && s.anyOf(kind) {
+		return // UNSUBSCRIBE without arguments confirms each channel
+	}
+	p.release(int(e.n))
+	p.queue.pop()
+	s.inflight--
+	s.subCalls--
+	s.after(p)
+}
+
+func (s *session) anyOf(kind subKind) bool {
+	for sub := range s.subs {
+		if sub.kind == kind {
+			return true
+		}
+	}
+	return false
+}
+
+// pubsubFrame says what a frame of a subscriber's connection is.
+type pubsubFrame uint8
+
+const (
+	pubsubNone pubsubFrame = iota
+	pubsubMessage
+	pubsubSubscribed
+	pubsubUnsubscribed
+)
+
+// parsePubSub reads the first two elements of an array or push.
+func parsePubSub(frame []byte) (kind subKind, channel []byte, what pubsubFrame) {
+	word, next := resp.Arg(frame, arrayStart(frame))
+	switch string(word) {
+	case "message", "pmessage", "smessage":
+		return 0, nil, pubsubMessage
+	case "subscribe":
+		kind, what = subChannel, pubsubSubscribed
+	case "psubscribe":
+		kind, what = subPattern, pubsubSubscribed
+	case "ssubscribe":
+		kind, what = subShard, pubsubSubscribed
+	case "unsubscribe":
+		kind, what = subChannel, pubsubUnsubscribed
+	case "punsubscribe":
+		kind, what = subPattern, pubsubUnsubscribed
+	case "sunsubscribe":
+		kind, what = subShard, pubsubUnsubscribed
+	default:
+		return 0, nil, pubsubNone
+	}
+	channel, _ = resp.Arg(frame, next) // nil where Redis says null: nothing was subscribed
+	return kind, channel, what
+}
+
+// arrayStart returns the position behind the head line of an aggregate.
+func arrayStart(frame []byte) int {
+	for i, c := range frame {
+		if c == '\n' {
+			return i + 1
+		}
+	}
+	return len(frame)
+}

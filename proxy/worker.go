@@ -1,0 +1,420 @@
+package proxy
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// wire is what a session or pipe can do with its connection; *evloop.Conn is one.
+type wire interface {
+	Flush()
+	Pause()
+	Resume()
+	Blocked() bool
+	Close()
+	CloseFlushed()
+	Abort()
+	RemoteAddr() string
+}
+
+// timer is a timer of the loop.
+type timer interface {
+	Reset(d time.Duration)
+	Stop()
+}
+
+// host is what a worker needs of the world: time, timers, dialling and somebody
+// to report to. The server gives it the event loop's; tests give it a fake.
+type host interface {
+	now() time.Duration // since boot
+	after(d time.Duration, f func()) timer
+	// dial connects to addr in the background and then calls done on the loop,
+	// with nil and an error if it failed. p handles the connection.
+	dial(addr topology.Addr, p *pipe, done func(c wire, err error))
+	// report tells the control plane; it never blocks.
+	report(r topology.Report)
+}
+
+// worker is the part of the data path on one event loop: it owns sessions and
+// pipes and the route they obey. Only the loop's goroutine uses it.
+type worker struct {
+	host host
+	loop int
+	opts *Options
+	log  *slog.Logger
+	cmds *commands
+
+	route   topology.Route
+	serving bool // the route serves, and the lease has not been seen to end
+
+	sessions map[*session]struct{}
+	pipes    map[identity]*pipe
+	owns     map[*pipe]struct{}   // own pipes in use
+	idle     map[identity][]*pipe // clean own pipes for the next session
+	owned    int
+	retired  map[*pipe]struct{} // finishing what is under way on them
+	refusals map[identity]refusal
+
+	runnable []*session // to run when the event at hand is handled
+	held     []*session // in the order they began to wait
+	heldAt   timer
+	retrying []*session
+	retryAt  timer
+	leaseAt  timer // looks for the lease's return
+	sweepAt  timer
+
+	reported map[topology.ReportKind]uint64 // the Gen each kind was last reported for
+	bufs     [][]byte
+	nextID   int64
+	pumping  bool
+	draining bool
+
+	stats stats
+}
+
+// refusal is Redis' word that an identity may not log in, believed for a moment
+// so that its clients do not make us dial for each command.
+type refusal struct {
+	text  string
+	until time.Duration
+}
+
+const (
+	refusalTTL = time.Second
+	idlePipe   = 60 * time.Second // an unused pipe is closed after this
+	sweepEvery = 5 * time.Second
+	leaseCheck = 10 * time.Millisecond
+	maxPipes   = 256 // shared pipes, one per identity; idle ones make room
+)
+
+func newWorker(h host, loop int, o *Options, cmds *commands) *worker {
+	w := &worker{
+		host: h, loop: loop, opts: o, log: o.Log, cmds: cmds,
+		sessions: make(map[*session]struct{}),
+		pipes:    make(map[identity]*pipe),
+		owns:     make(map[*pipe]struct{}),
+		retired:  make(map[*pipe]struct{}),
+		idle:     make(map[identity][]*pipe),
+		refusals: make(map[identity]refusal),
+		reported: make(map[topology.ReportKind]uint64),
+		route:    topology.Route{Group: o.Group, State: topology.Discovering, HoldTimeout: discoverWait},
+		nextID:   int64(loop) + 1,
+	}
+	w.route.Since = h.now()
+	return w
+}
+
+// discoverWait is how long a command waits before the first Route has come.
+const discoverWait = 35 * time.Second
+
+func (w *worker) now() time.Duration { return w.host.now() }
+
+// loopNow is now, for what need not be exact.
+func (w *worker) loopNow() time.Duration { return w.host.now() }
+
+// anonymous is the identity of a client that has not logged in.
+func (w *worker) anonymous() identity {
+	if w.opts.Auth == AuthNone {
+		return identity{user: w.opts.Username, pass: w.opts.Password, proto: 2}
+	}
+	return identity{proto: 2}
+}
+
+// accept makes the session of a new client.
+func (w *worker) accept(c wire) *session {
+	s := &session{w: w, conn: c, id: w.nextID, who: w.anonymous()}
+	w.nextID += int64(w.opts.Loops)
+	w.sessions[s] = struct{}{}
+	w.stats.accepted++
+	return s
+}
+
+func (w *worker) remove(s *session) { delete(w.sessions, s) }
+
+// schedule has s run when the event at hand is handled.
+func (w *worker) schedule(s *session) {
+	if !s.queued {
+		s.queued = true
+		w.runnable = append(w.runnable, s)
+	}
+}
+
+// pump runs what was scheduled, also by what it runs. Entry points call it last.
+func (w *worker) pump() {
+	if w.pumping {
+		return
+	}
+	w.pumping = true
+	for i := 0; i < len(w.runnable); i++ {
+		s := w.runnable[i]
+		s.queued = false
+		s.run()
+	}
+	clear(w.runnable)
+	w.runnable = w.runnable[:0]
+	w.pumping = false
+}
+
+// setRoute obeys a new route. Older ones are ignored.
+func (w *worker) setRoute(r topology.Route) {
+	if r.Gen <= w.route.Gen {
+		return
+	}
+	old := w.route
+	w.route = r
+	if w.leaseAt != nil {
+		w.leaseAt.Stop()
+	}
+	w.serving = r.State == topology.Serving
+	if w.serving {
+		if r.Master != old.Master || r.Epoch != old.Epoch {
+			w.abandonOthers()
+		}
+		w.releaseHeld()
+	} else {
+		for _, p := range w.pipes {
+			p.pullBack()
+		}
+		if r.State == topology.Down {
+			w.abandonOthers()
+			w.releaseHeld() // to be told
+		}
+		w.report(topology.Report{Kind: topology.ReportHeld, Gen: r.Gen})
+	}
+	for _, s := range w.retrying {
+		if s.wait == waitRetry {
+			s.resume()
+		}
+	}
+	w.retrying = w.retrying[:0]
+	w.pump()
+}
+
+// abandonOthers gives up every pipe that does not lead to the route's master, or
+// all if there is none. Nothing their old master still says reaches a client.
+func (w *worker) abandonOthers() {
+	for _, p := range w.allPipes() {
+		if w.route.State == topology.Down || p.addr != w.route.Master || p.epoch != w.route.Epoch {
+			w.giveUp(p)
+		}
+	}
+	clear(w.refusals)
+}
+
+func (w *worker) allPipes() []*pipe {
+	ps := make([]*pipe, 0, len(w.pipes)+len(w.owns))
+	for _, p := range w.pipes {
+		ps = append(ps, p)
+	}
+	for p := range w.owns {
+		ps = append(ps, p)
+	}
+	for _, list := range w.idle {
+		ps = append(ps, list...)
+	}
+	for p := range w.retired {
+		ps = append(ps, p)
+	}
+	return ps
+}
+
+// mayWrite reports whether bytes may go to p's master now.
+func (w *worker) mayWrite(p *pipe) bool {
+	if !w.serving || p.addr != w.route.Master || p.epoch != w.route.Epoch {
+		return false
+	}
+	if w.route.Lease.Held(w.now()) {
+		return true
+	}
+	w.leaseEnded()
+	return false
+}
+
+// doubts reports whether a success that p delivers now may be lost already: it
+// is asked after the bytes were read.
+func (w *worker) doubts(p *pipe) bool {
+	r := &w.route
+	return r.Doubt || p.addr != r.Master || p.epoch != r.Epoch || !r.Lease.Held(w.now())
+}
+
+// leaseEnded stops sending until the lease is renewed or a route comes.
+func (w *worker) leaseEnded() {
+	if !w.serving {
+		return
+	}
+	w.serving = false
+	w.stats.leaseEnded++
+	w.report(topology.Report{Kind: topology.ReportLeaseEnded, Gen: w.route.Gen, Addr: w.route.Master})
+	if w.leaseAt == nil {
+		w.leaseAt = w.host.after(leaseCheck, w.checkLease)
+	} else {
+		w.leaseAt.Reset(leaseCheck)
+	}
+}
+
+func (w *worker) checkLease() {
+	if w.serving || w.route.State != topology.Serving {
+		return
+	}
+	if !w.route.Lease.Held(w.now()) {
+		w.leaseAt.Reset(leaseCheck)
+		return
+	}
+	w.serving = true
+	for _, p := range w.allPipes() {
+		if p.conn != nil {
+			p.conn.Flush()
+		}
+	}
+	w.releaseHeld()
+	w.pump()
+}
+
+// addHeld notes that s waits for the route, counts what it holds, and sets the
+// timer that ends its wait.
+func (w *worker) addHeld(s *session) {
+	s.listed = true
+	s.fast = false
+	s.heldSince = w.now()
+	n := countCommands(s.in)
+	w.stats.held += uint64(max(0, n-s.heldLeft))
+	s.heldLeft = n
+	w.held = append(w.held, s)
+	if len(w.held) == 1 {
+		w.armHeld()
+	}
+}
+
+func (w *worker) armHeld() {
+	d := max(0, w.held[0].heldSince+w.route.HoldTimeout-w.now())
+	if w.heldAt == nil {
+		w.heldAt = w.host.after(d, w.expireHeld)
+	} else {
+		w.heldAt.Reset(d)
+	}
+}
+
+// expireHeld fails the commands that have waited for hold.timeout.
+func (w *worker) expireHeld() {
+	now := w.now()
+	for len(w.held) > 0 {
+		s := w.held[0]
+		if !s.closed && s.wait == waitRoute {
+			if s.heldSince+w.route.HoldTimeout > now {
+				w.armHeld()
+				break
+			}
+			s.expired = s.heldLeft > 0
+			s.resume()
+		}
+		s.listed = false
+		w.held = w.held[1:]
+	}
+	w.pump()
+}
+
+// releaseHeld has every held session go on.
+func (w *worker) releaseHeld() {
+	now := w.now()
+	for _, s := range w.held {
+		s.listed = false
+		if !s.closed && s.wait == waitRoute {
+			w.stats.observeHold(now - s.heldSince)
+			s.resume()
+		}
+	}
+	w.held = w.held[:0]
+	if w.heldAt != nil {
+		w.heldAt.Stop()
+	}
+}
+
+// mayHold reports whether a command may wait for a master at all.
+func (w *worker) mayHold() bool {
+	return w.route.State != topology.Down && w.route.HoldTimeout > 0
+}
+
+// retryLater has a refused command sent again with the next route, or after
+// retryAfter.
+func (w *worker) retryLater(s *session) {
+	w.retrying = append(w.retrying, s)
+	if len(w.retrying) > 1 {
+		return
+	}
+	f := func() {
+		for _, s := range w.retrying {
+			if s.wait == waitRetry {
+				s.resume()
+			}
+		}
+		w.retrying = w.retrying[:0]
+		w.pump()
+	}
+	if w.retryAt == nil {
+		w.retryAt = w.host.after(retryAfter, f)
+	} else {
+		w.retryAt.Reset(retryAfter)
+	}
+}
+
+// refusedBy tells the control plane what a master's refusal means.
+func (w *worker) refusedBy(p *pipe, kind refusalKind, reply []byte) {
+	k := topology.ReportReadOnly
+	if kind == refusedSoft {
+		k = topology.ReportRefused
+	}
+	w.stats.refused++
+	w.reportPipe(k, p, trimLine(reply))
+}
+
+func (w *worker) reportPipe(k topology.ReportKind, p *pipe, text string) {
+	if p.addr != w.route.Master || p.epoch != w.route.Epoch {
+		return // of a master that is gone
+	}
+	w.report(topology.Report{Kind: k, Gen: w.route.Gen, Addr: p.addr, Err: text})
+}
+
+// report sends a report, each kind once per route.
+func (w *worker) report(r topology.Report) {
+	if r.Kind != topology.ReportHeld && w.reported[r.Kind] == w.route.Gen {
+		return
+	}
+	w.reported[r.Kind] = w.route.Gen
+	r.Group, r.Loop, r.At = w.route.Group, w.loop, w.now()
+	w.host.report(r)
+}
+
+// wakeAll has the sessions that wait for p look again.
+func (w *worker) wakeAll(p *pipe) {
+	for _, s := range p.waiting {
+		if s.wait == waitPipe && !s.closed {
+			s.resume()
+		}
+	}
+	clear(p.waiting)
+	p.waiting = p.waiting[:0]
+}
+
+// The buffers that sessions share: an idle client keeps none.
+const (
+	bufSize  = 1 << 10
+	bufKeep  = 64 << 10
+	maxSpare = 1 << 10
+)
+
+func (w *worker) takeBuf() []byte {
+	if n := len(w.bufs); n > 0 {
+		b := w.bufs[n-1]
+		w.bufs = w.bufs[:n-1]
+		return b
+	}
+	return make([]byte, 0, bufSize)
+}
+
+func (w *worker) giveBuf(b []byte) {
+	if cap(b) >= bufSize && cap(b) <= bufKeep && len(w.bufs) < maxSpare {
+		w.bufs = append(w.bufs, b[:0])
+	}
+}
