@@ -1,0 +1,175 @@
+package sentinel
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// Merge says what the Sentinels of a group say together. It is pure, keeps
+// nothing of views, and its result does not depend on their order.
+//
+// Beyond the comments on topology.Observation:
+//   - Views of one RunID are one Sentinel reached by several addresses: only the
+//     newest word of those that are Up counts. All of them stay in Views.
+//   - Known is at least the number of distinct Sentinels in views, those aside
+//     that answer and don't know the group: a Sentinel that has forgotten its
+//     peers (SENTINEL RESET, an empty disk) must not be a majority of one while
+//     we know of others that happen to be silent.
+//   - A Sentinel in tilt is Known and answers, and its epoch fences, but it
+//     supports nothing.
+//   - DownAfter is the least of all last words, silent Sentinels' too, so that
+//     a lease does not grow because the strictest Sentinel went away.
+func Merge(group string, views []topology.View) topology.Observation {
+	o := topology.Observation{Group: group, Views: slices.Clone(views)}
+	slices.SortFunc(o.Views, func(a, b topology.View) int { return cmp.Compare(a.Sentinel, b.Sentinel) })
+
+	var voters []topology.View
+	for _, v := range distinct(o.Views) {
+		if v.DownAfter > 0 && (o.DownAfter == 0 || v.DownAfter < o.DownAfter) {
+			o.DownAfter = v.DownAfter
+		}
+		if !v.Up {
+			o.Known++
+			continue
+		}
+		o.Answering++
+		if v.Master == "" {
+			continue
+		}
+		o.Known++
+		if !v.Tilt {
+			voters = append(voters, v)
+		}
+	}
+	noteNewest(&o)
+	for _, v := range o.Views {
+		if v.Up && v.Master != "" {
+			o.Known = max(o.Known, v.OtherSentinel+1)
+		}
+	}
+
+	o.Master, o.Epoch = favourite(voters)
+	if o.Master == "" {
+		return o
+	}
+	voters = slices.DeleteFunc(voters, func(v topology.View) bool { return !names(v, o.Master, o.Epoch) })
+	majority := o.Known/2 + 1
+	o.Support = len(voters)
+	o.Agreed = o.Support >= majority
+	o.Unanimous = o.Support == o.Answering
+	if o.Agreed {
+		o.AgreedAt = sentAt(voters, majority)
+	}
+	sayMaster := 0
+	for _, v := range voters {
+		if v.RoleReported == topology.RoleMaster {
+			sayMaster++
+		}
+	}
+	if sayMaster >= majority {
+		o.RoleReported = topology.RoleMaster
+	}
+	o.Replicas = replicas(o.Master, voters)
+	return o
+}
+
+// distinct leaves one view per Sentinel. Of several with one RunID it keeps one
+// that is Up rather than one that isn't, and the newest of those. Views without
+// a RunID are taken for Sentinels of their own.
+func distinct(sorted []topology.View) []topology.View {
+	best := make(map[string]int, len(sorted))
+	var out []topology.View
+	for _, v := range sorted {
+		i, seen := best[v.RunID]
+		switch {
+		case v.RunID == "":
+			out = append(out, v)
+		case !seen:
+			best[v.RunID] = len(out)
+			out = append(out, v)
+		case v.Up && !out[i].Up, v.Up == out[i].Up && v.SentAt > out[i].SentAt:
+			out[i] = v
+		}
+	}
+	return out
+}
+
+// noteNewest sets MaxEpoch, MaxAddr and Conflict. It looks at every view that
+// is Up, duplicates and tilted ones too: a fence may come from anyone.
+func noteNewest(o *topology.Observation) {
+	for _, v := range o.Views {
+		switch {
+		case !v.Up || v.Master == "":
+		case o.MaxAddr == "" || v.Epoch > o.MaxEpoch:
+			o.MaxEpoch, o.MaxAddr, o.Conflict = v.Epoch, v.Master, false
+		case v.Epoch == o.MaxEpoch && v.Master != o.MaxAddr:
+			o.Conflict = true
+		}
+	}
+}
+
+func names(v topology.View, master topology.Addr, epoch uint64) bool {
+	return v.Master == master && v.Epoch == epoch
+}
+
+// favourite returns the pair that most voters name: on a tie the higher epoch,
+// then the lower address, so that it is the same whatever the order.
+func favourite(voters []topology.View) (topology.Addr, uint64) {
+	type pair struct {
+		master topology.Addr
+		epoch  uint64
+	}
+	votes := make(map[pair]int, len(voters))
+	var best pair
+	for _, v := range voters {
+		votes[pair{v.Master, v.Epoch}]++
+	}
+	for p, n := range votes {
+		c := cmp.Or(cmp.Compare(n, votes[best]), cmp.Compare(p.epoch, best.epoch), cmp.Compare(best.master, p.master))
+		if best.master == "" || c > 0 {
+			best = p
+		}
+	}
+	return best.master, best.epoch
+}
+
+// sentAt returns the kth newest SentAt, k counting from 1.
+func sentAt(voters []topology.View, k int) time.Duration {
+	times := make([]time.Duration, len(voters))
+	for i, v := range voters {
+		times[i] = v.SentAt
+	}
+	slices.Sort(times)
+	return times[len(times)-k]
+}
+
+// replicas unites what voters list, the newest word first. A replica is Up only
+// if none calls it down; its Flags then say so in the words of one that does.
+// The master itself is left out: a leader still lists it while it reconfigures.
+func replicas(master topology.Addr, voters []topology.View) []topology.Replica {
+	slices.SortStableFunc(voters, func(a, b topology.View) int { return cmp.Compare(b.SentAt, a.SentAt) })
+	at := make(map[topology.Addr]int)
+	var out []topology.Replica
+	for _, v := range voters {
+		for _, r := range v.Replicas {
+			if r.Addr == master {
+				continue
+			}
+			i, seen := at[r.Addr]
+			if !seen {
+				at[r.Addr] = len(out)
+				out = append(out, r)
+				continue
+			}
+			out[i].Offset = max(out[i].Offset, r.Offset)
+			if out[i].Up && !r.Up {
+				out[i].Up, out[i].Flags = false, r.Flags
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b topology.Replica) int { return cmp.Compare(a.Addr, b.Addr) })
+	return out
+}
