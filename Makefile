@@ -1,0 +1,80 @@
+# make help lists the targets. Their work is in scripts/, so it can be done
+# without make too.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+FUZZTIME ?= 10s
+DEMOTIME ?= 20s
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/sentinelproxy
+	go build -trimpath -o bin/sentinelproxy ./cmd/sentinelproxy
+
+.PHONY: test
+test: ## run all tests with the race detector, on real Redis too (installs it if it can)
+	@scripts/test
+
+.PHONY: race
+race: ## run all tests often, in changing order, to find races: make race COUNT=5
+	@scripts/test -count=$(or $(COUNT),5) -shuffle=on ./...
+
+.PHONY: fuzz
+fuzz: ## fuzz every parser for FUZZTIME (10s) each
+	@scripts/fuzz $(FUZZTIME)
+
+.PHONY: cover
+cover: ## measure test coverage into coverage.html
+	@scripts/test -coverprofile=coverage.out -coverpkg=./... ./...
+	go tool cover -html=coverage.out -o coverage.html
+	go tool cover -func=coverage.out | tail -n 1
+
+.PHONY: bench
+bench: ## measure beside direct, HAProxy and twemproxy, half an hour, into bench/results/latest.md
+	go run ./bench
+
+.PHONY: bench-short
+bench-short: ## the same for the cells with a target, under two minutes, into bench/results/short.md
+	go run ./bench --short
+
+.PHONY: bench-idle
+bench-idle: ## measure memory and backend connections under 10 000 idle clients
+	go run ./bench idle
+
+.PHONY: demo
+demo: ## watch failovers from a client's side, for DEMOTIME (20s), nothing to install
+	go run ./cmd/sentinelproxy demo --for $(DEMOTIME)
+
+.PHONY: fmt
+fmt: ## format the code
+	@scripts/lint fmt ./...
+
+.PHONY: fmt-check
+fmt-check: ## fail if gofmt would change a file
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted (make fmt):"; echo "$$files"; exit 1; }
+
+.PHONY: vet
+vet: ## run go vet, here and as on macOS and Windows
+	go vet ./...
+	GOOS=darwin go build ./...
+	GOOS=windows go vet ./...
+
+.PHONY: lint
+lint: ## run golangci-lint (builds it the first time)
+	@scripts/lint
+
+.PHONY: tools
+tools: ## install what the other targets use
+	@scripts/need redis-server redis-sentinel redis-benchmark gcc haproxy nutcracker
+	@scripts/lint version
+
+.PHONY: check
+check: fmt-check vet lint test fuzz demo ## everything CI runs, in its order
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin bench/.work coverage.out coverage.html
