@@ -1,0 +1,261 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/failover/route"
+	"github.com/sentinelproxy/sentinelproxy/internal/boottime"
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// recordsMax is how many ended failovers, and how many cleared holds, are remembered.
+const recordsMax = 20
+
+// Options says what a Controller works with. Group and Publish are required.
+type Options struct {
+	Group  string // the name the Sentinels know it by
+	Policy route.Policy
+
+	// Publish makes a route the group's. It is called by one goroutine, in order of
+	// Gen, and must not block.
+	Publish func(topology.Route)
+	// PollSentinels asks every Sentinel now, and SetFast says whether they are to be
+	// polled at the fast pace. Neither may block; nil does nothing.
+	PollSentinels func()
+	SetFast       func(on bool)
+
+	// Username and Password are the sidecar's own Redis account; without a password
+	// nothing is sent. It needs the right to call ROLE. They are never logged.
+	Username, Password string
+
+	// Dial connects to data nodes; nil is a net.Dialer.
+	Dial  func(ctx context.Context, network, addr string) (net.Conn, error)
+	Clock boottime.Clock // nil is boottime.Now
+	Log   *slog.Logger   // nil discards
+
+	// StateFile keeps what was last served, for a start while every Sentinel is away;
+	// "" keeps nothing.
+	StateFile string
+}
+
+// Controller keeps one group's route. New makes it, Run drives it; the other methods
+// may be called at any time by anyone.
+type Controller struct {
+	// Fixed at construction.
+	opts    Options
+	log     *slog.Logger
+	inbox   *inbox
+	file    stateFile
+	saves   chan route.Saved // capacity 1, holding the latest: an older one is taken out first
+	metrics *metrics
+
+	// Owned by Run.
+	monitor *monitor
+
+	mu        sync.Mutex // guards the fields below; never held across I/O or a callback
+	machine   *route.Machine
+	sentinels topology.Observation
+	failovers []record // ended ones that changed the pair or went down, oldest first
+	cleared   []record // ended holds that were no failover, oldest first
+	holding   time.Time
+}
+
+// record is an ended hold and the wall-clock time of its start.
+type record struct {
+	route.Failover
+
+	at time.Time
+}
+
+// New returns a Controller that does nothing before Run. A state file that can't be
+// read is an error; one that is not there yet is none.
+func New(o Options) (*Controller, error) {
+	var errs []error
+	if o.Group == "" {
+		errs = append(errs, errors.New("failover: Options.Group is empty"))
+	}
+	if o.Publish == nil {
+		errs = append(errs, errors.New("failover: Options.Publish is nil"))
+	}
+	errs = append(errs, o.Policy.Validate())
+	file := stateFile{o.StateFile}
+	saved, err := file.read()
+	errs = append(errs, err)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if o.PollSentinels == nil {
+		o.PollSentinels = func() {}
+	}
+	if o.SetFast == nil {
+		o.SetFast = func(bool) {}
+	}
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
+	if o.Clock == nil {
+		o.Clock = boottime.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Controller{
+		opts: o, log: o.Log.With("master_name", o.Group), inbox: newInbox(), file: file,
+		saves: make(chan route.Saved, 1), metrics: newMetrics(o.Group),
+		machine: route.New(o.Group, o.Policy, saved),
+	}
+	c.monitor = &monitor{
+		login: login{o.Username, o.Password}, dial: o.Dial, clock: o.Clock, log: c.log,
+		tell: c.inbox.put, names: newNames(net.DefaultResolver.LookupHost),
+		probers: make(map[topology.Addr]*watched),
+	}
+	return c, nil
+}
+
+// Observe takes what all Sentinels say together; only the latest counts. It never
+// blocks.
+func (c *Controller) Observe(o topology.Observation) {
+	if o.Group == c.opts.Group {
+		c.inbox.put(route.Observed{Observation: o})
+	}
+}
+
+// Sign takes an early hint of one Sentinel. It never blocks; when too many wait, the
+// route holds for the lost ones as if one had been a sign.
+func (c *Controller) Sign(s topology.Sign) {
+	if s.Group == c.opts.Group {
+		c.inbox.put(route.Signed{Sign: s})
+	}
+}
+
+// Report takes the word of an event loop. It never blocks, and treats overflow as
+// Sign does.
+func (c *Controller) Report(r topology.Report) {
+	if r.Group == c.opts.Group {
+		c.inbox.put(route.Reported{Report: r})
+	}
+}
+
+// Run drives the machine until ctx is done, and waits for all it started. It
+// publishes the discovering route at once.
+func (c *Controller) Run(ctx context.Context) error {
+	var saver sync.WaitGroup
+	saver.Go(func() { c.save(ctx) })
+	defer saver.Wait()
+	defer c.monitor.wait()
+	probing, stop := context.WithCancel(ctx)
+	defer stop()
+
+	c.step(probing, route.Tick{})
+	var batch []route.Event
+	timer := time.NewTimer(c.rest())
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.inbox.wake:
+			batch = c.inbox.take(batch)
+			for _, ev := range batch {
+				c.step(probing, ev)
+			}
+		case <-timer.C:
+			c.step(probing, route.Tick{})
+		}
+		timer.Reset(c.rest())
+	}
+}
+
+// rest returns how long the machine wants to be left alone, at least 1 ms.
+func (c *Controller) rest() time.Duration {
+	now := c.opts.Clock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := c.machine.Next(now)
+	if next == route.Never {
+		return time.Hour // any bound will do: an early Tick does no harm
+	}
+	return next - now
+}
+
+// step gives the machine one event and does what it decides.
+func (c *Controller) step(ctx context.Context, ev route.Event) {
+	c.mu.Lock()
+	if o, ok := ev.(route.Observed); ok {
+		c.sentinels = o.Observation
+	}
+	actions := c.machine.Step(c.opts.Clock(), ev)
+	c.mu.Unlock()
+	for _, a := range actions {
+		c.apply(ctx, a)
+	}
+}
+
+// apply carries out one action.
+func (c *Controller) apply(ctx context.Context, a route.Action) {
+	switch a := a.(type) {
+	case route.Publish:
+		c.opts.Publish(a.Route)
+	case route.ExtendLease:
+		a.Lease.Extend(a.Until)
+	case route.Watch:
+		c.monitor.watch(ctx, a.Addrs, a.Every)
+	case route.AskNodes:
+		c.monitor.ask(a.Addrs)
+	case route.AskSentinels:
+		c.opts.PollSentinels()
+	case route.SetFast:
+		c.opts.SetFast(a.On)
+	case route.Note:
+		c.log.LogAttrs(ctx, a.Level, a.Msg, a.Attrs...) //nolint:sloglint // the machine's phrases are constants too
+	case route.Held:
+		c.metrics.holds.WithLabelValues(a.Cause.String()).Inc()
+		c.mu.Lock()
+		c.holding = time.Now()
+		c.mu.Unlock()
+	case route.Save:
+		select {
+		case <-c.saves:
+		default:
+		}
+		c.saves <- a.Saved // there is room: this goroutine is the only sender
+	case route.Finished:
+		c.finish(a.Failover)
+	}
+}
+
+// finish remembers and counts an ended hold.
+func (c *Controller) finish(f route.Failover) {
+	c.metrics.failovers.WithLabelValues(f.Outcome.String()).Inc()
+	c.metrics.duration.WithLabelValues(f.Outcome.String()).Observe(f.Took.Seconds())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := &c.failovers
+	if f.Outcome == route.OutcomeCleared {
+		list = &c.cleared
+	}
+	*list = append(*list, record{f, c.holding})
+	if extra := len(*list) - recordsMax; extra > 0 {
+		*list = slices.Delete(*list, 0, extra)
+	}
+}
+
+// save writes the state file, away from the machine: a disk may take its time.
+func (c *Controller) save(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-c.saves:
+			if err := c.file.write(s); err != nil {
+				c.log.Warn("state file not written", "err", err)
+			}
+		}
+	}
+}
