@@ -1,0 +1,291 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// writers are plain Redis clients that know nothing of Sentinel: each writes one
+// key after the other over one connection, never retries, and remembers what was
+// acknowledged.
+type writers struct {
+	addr string
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+	all  []*writer
+}
+
+// writer is one client's history. Only its goroutine writes it while it runs.
+type writer struct {
+	id int
+
+	mu    sync.Mutex // guards acked while the writer runs
+	acked []ack
+
+	// Owned by run; read after it.
+	errors      []string
+	uncertain   int
+	disconnects []error
+	sent        int
+}
+
+type ack struct {
+	seq int
+	at  time.Time
+}
+
+// writeEvery paces a writer, so that what is measured is the failover and not
+// how the machine copes with load.
+const writeEvery = 3 * time.Millisecond
+
+func startWriters(tb testing.TB, addr string, n int) *writers {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
+	w := &writers{addr: addr, stop: cancel}
+	for i := range n {
+		one := &writer{id: i}
+		w.all = append(w.all, one)
+		w.wg.Go(func() { one.run(ctx, addr) })
+	}
+	tb.Cleanup(w.finish)
+	return w
+}
+
+// finish ends the writers; only then may their histories be read.
+func (w *writers) finish() {
+	w.stop()
+	w.wg.Wait()
+}
+
+func (w *writer) run(ctx context.Context, addr string) {
+	for ctx.Err() == nil {
+		if err := w.session(ctx, addr); err != nil && ctx.Err() == nil {
+			w.disconnects = append(w.disconnects, err)
+		}
+	}
+}
+
+// session writes over one connection until it breaks or ctx ends.
+func (w *writer) session(ctx context.Context, addr string) error {
+	nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	defer context.AfterFunc(ctx, func() { _ = nc.SetReadDeadline(time.Now().Add(10 * time.Second)) })()
+	r := bufio.NewReader(nc)
+	tick := time.NewTicker(writeEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		w.sent++
+		seq := w.sent
+		if _, err := fmt.Fprintf(nc, "SET %s %d\r\n", key(w.id, seq), seq); err != nil {
+			return err
+		}
+		line, err := r.ReadString('\n')
+		switch {
+		case err != nil:
+			return err
+		case line == "+OK\r\n":
+			w.note(ack{seq: seq, at: time.Now()})
+		case strings.HasPrefix(line, "-UNCERTAIN"):
+			w.uncertain++
+		default:
+			w.errors = append(w.errors, strings.TrimSpace(line))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+func (w *writer) note(a ack) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.acked = append(w.acked, a)
+}
+
+// firstAckAfter waits for the first acknowledgement after t, of any writer.
+func (w *writers) firstAckAfter(tb testing.TB, t time.Time) (first time.Time) {
+	tb.Helper()
+	waitFor(tb, "an acknowledgement", func() bool {
+		for _, one := range w.all {
+			one.mu.Lock()
+			i, _ := slices.BinarySearchFunc(one.acked, t, func(a ack, t time.Time) int { return a.at.Compare(t) })
+			if i < len(one.acked) && (first.IsZero() || one.acked[i].at.Before(first)) {
+				first = one.acked[i].at
+			}
+			one.mu.Unlock()
+		}
+		return !first.IsZero()
+	})
+	return first
+}
+
+func key(writer, seq int) string { return fmt.Sprintf("w%d:%d", writer, seq) }
+
+// history is what all writers saw.
+type history struct {
+	acked, uncertain, maxUncertain int
+	errors                         []string
+	disconnects                    []error
+	longestGap                     time.Duration // between two acknowledgements of any writer
+	gapEnd                         time.Time
+}
+
+func (w *writers) history() history {
+	var h history
+	var times []time.Time
+	for _, one := range w.all {
+		h.acked += len(one.acked)
+		h.uncertain += one.uncertain
+		h.maxUncertain = max(h.maxUncertain, one.uncertain)
+		h.errors = append(h.errors, one.errors...)
+		h.disconnects = append(h.disconnects, one.disconnects...)
+		for _, a := range one.acked {
+			times = append(times, a.at)
+		}
+	}
+	h.longestGap, h.gapEnd = longestGap(times)
+	return h
+}
+
+// lost returns the acknowledged writes that node does not have.
+func (w *writers) lost(tb testing.TB, node *redistest.Node, include func(ack) bool) []string {
+	tb.Helper()
+	c := redis.NewClient(&redis.Options{Addr: string(node.DirectAddr())})
+	defer c.Close()
+	var lost []string
+	for _, one := range w.all {
+		pipe := c.Pipeline()
+		var asked []string
+		var got []*redis.IntCmd
+		for _, a := range one.acked {
+			if include == nil || include(a) {
+				asked = append(asked, key(one.id, a.seq))
+				got = append(got, pipe.Exists(tb.Context(), key(one.id, a.seq)))
+			}
+		}
+		if len(asked) == 0 {
+			continue
+		}
+		if _, err := pipe.Exec(tb.Context()); err != nil {
+			tb.Fatalf("read back: %v", err)
+		}
+		for i, g := range got {
+			if g.Val() == 0 {
+				lost = append(lost, asked[i])
+			}
+		}
+	}
+	return lost
+}
+
+// majorityWatch asks every Sentinel each 5 ms who is master, by itself and not
+// through the sidecar, and notes when more than half first named another.
+type majorityWatch struct {
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+
+	mu       sync.Mutex // guards the fields below
+	names    map[topology.Addr]string
+	old      string
+	majority time.Time
+	switched []time.Time // +switch-master, as each Sentinel published it
+}
+
+func watchMajority(tb testing.TB, g *redistest.Group, old *redistest.Node) *majorityWatch {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
+	m := &majorityWatch{stop: cancel, names: make(map[topology.Addr]string), old: string(old.Addr())}
+	for _, addr := range g.SentinelAddrs() {
+		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1})
+		sub := c.Subscribe(ctx, "+switch-master")
+		if _, err := sub.Receive(ctx); err != nil {
+			tb.Fatalf("subscribe at %s: %v", addr, err)
+		}
+		m.wg.Go(func() { m.poll(ctx, c, addr, g.Name()) })
+		m.wg.Go(func() { m.listen(ctx, sub) })
+	}
+	tb.Cleanup(m.end)
+	return m
+}
+
+func (m *majorityWatch) end() { m.stop(); m.wg.Wait() }
+
+func (m *majorityWatch) poll(ctx context.Context, c *redis.SentinelClient, from topology.Addr, name string) {
+	defer c.Close()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		host, err := c.GetMasterAddrByName(ctx, name).Result()
+		if err != nil || len(host) != 2 {
+			continue
+		}
+		m.heard(from, net.JoinHostPort(host[0], host[1]), time.Now())
+	}
+}
+
+func (m *majorityWatch) heard(from topology.Addr, master string, at time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.names[from] = master
+	n := 0
+	for _, name := range m.names {
+		if name == master && name != m.old {
+			n++
+		}
+	}
+	if n == 2 && m.majority.IsZero() {
+		m.majority = at
+	}
+}
+
+func (m *majorityWatch) listen(ctx context.Context, sub *redis.PubSub) {
+	defer sub.Close()
+	for {
+		if _, err := sub.ReceiveMessage(ctx); err != nil {
+			if errors.Is(err, context.Canceled) || ctx.Err() != nil {
+				return
+			}
+			continue
+		}
+		m.mu.Lock()
+		m.switched = append(m.switched, time.Now())
+		m.mu.Unlock()
+	}
+}
+
+// result returns when a majority first named another master, and when the last
+// Sentinel, which is the leader, published +switch-master.
+func (m *majorityWatch) result(tb testing.TB) (majority, leaderSwitch time.Time) {
+	tb.Helper()
+	waitFor(tb, "+switch-master of every Sentinel", func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return len(m.switched) >= 3 && !m.majority.IsZero()
+	})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.majority, m.switched[len(m.switched)-1]
+}

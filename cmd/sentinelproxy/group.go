@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/config"
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// A group's three parts, as this package needs them. None knows the others:
+//
+//	follower ──observations, signs──► controller ──routes──► server
+//	    ▲──────────poll, pace─────────────┘ ▲──────reports──────┘
+type (
+	runner interface {
+		Run(ctx context.Context) error
+	}
+	follower interface {
+		runner
+		prometheus.Collector
+		Poll()
+		SetFast(fast bool)
+	}
+	// loginFollower is a follower that takes a new login while it runs.
+	loginFollower interface {
+		follower
+		SetLogin(l config.Login) error
+	}
+	controller interface {
+		runner
+		prometheus.Collector
+		Observe(o topology.Observation)
+		Sign(s topology.Sign)
+		Report(r topology.Report)
+		Ready() (ok bool, reason string)
+		Status(ctx context.Context) any
+	}
+	server interface {
+		runner
+		prometheus.Collector
+		SetRoute(r topology.Route)
+		Alive() bool
+		Status(ctx context.Context) any
+	}
+)
+
+// parts makes a group's parts; tests make others.
+type parts struct {
+	follower   func(m config.Master, o followerHooks, log *slog.Logger) (loginFollower, error)
+	controller func(m config.Master, o controllerHooks, log *slog.Logger) (controller, error)
+	server     func(m config.Master, o serverHooks, log *slog.Logger) (server, error)
+}
+
+// What a part calls; the functions return at once.
+type (
+	followerHooks struct {
+		observe func(topology.Observation)
+		sign    func(topology.Sign)
+	}
+	controllerHooks struct {
+		publish func(topology.Route)
+		poll    func()
+		setFast func(bool)
+	}
+	serverHooks struct {
+		listeners []net.Listener
+		drain     time.Duration
+		report    func(topology.Report)
+	}
+)
+
+// group is one master that is served. Its fields are fixed at construction.
+type group struct {
+	master     config.Master
+	listeners  []net.Listener
+	follower   loginFollower
+	controller controller
+	server     server
+}
+
+// newGroup joins a master's parts. It starts nothing; the hooks are not called
+// before run.
+func newGroup(p parts, m config.Master, lns []net.Listener, drain time.Duration, log *slog.Logger) (*group, error) {
+	g := &group{master: m, listeners: lns}
+	var err error
+	g.server, err = p.server(m, serverHooks{
+		listeners: lns,
+		drain:     drain,
+		report:    func(r topology.Report) { g.controller.Report(r) },
+	}, log)
+	if err != nil {
+		return nil, fmt.Errorf("master %s: %w", m.Name, err)
+	}
+	g.controller, err = p.controller(m, controllerHooks{
+		publish: g.server.SetRoute,
+		poll:    func() { g.follower.Poll() },
+		setFast: func(fast bool) { g.follower.SetFast(fast) },
+	}, log)
+	if err != nil {
+		return nil, fmt.Errorf("master %s: %w", m.Name, err)
+	}
+	g.follower, err = p.follower(m, followerHooks{observe: g.controller.Observe, sign: g.controller.Sign}, log)
+	if err != nil {
+		return nil, fmt.Errorf("master %s: %w", m.Name, err)
+	}
+	return g, nil
+}
+
+// ended is how one part's Run came back.
+type ended struct {
+	part string
+	err  error
+}
+
+// run serves until ctx ends. Then the data path drains while the control plane
+// goes on: what is in flight may still need a route. It returns when all parts
+// have ended; a part that ends by itself ends the others, in the same order.
+func (g *group) run(ctx context.Context) error {
+	data, stopData := context.WithCancel(ctx)
+	defer stopData()
+	control, stopControl := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopControl()
+
+	const partServer = "proxy"
+	ends := make(chan ended, 3) // one value per part: never full
+	start := func(ctx context.Context, part string, r runner) {
+		go func() { ends <- ended{part, r.Run(ctx)} }()
+	}
+	start(control, "failover", g.controller)
+	start(control, "sentinel", g.follower)
+	start(data, partServer, g.server)
+
+	var errs []error
+	for range cap(ends) {
+		e := <-ends
+		asked := control.Err() != nil || e.part == partServer && data.Err() != nil
+		switch {
+		case e.err != nil:
+			errs = append(errs, fmt.Errorf("master %s: %s: %w", g.master.Name, e.part, e.err))
+		case !asked:
+			errs = append(errs, fmt.Errorf("master %s: %s ended by itself", g.master.Name, e.part))
+		}
+		stopData()
+		if e.part == partServer {
+			stopControl()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Addrs returns where clients connect.
+func (g *group) Addrs() []net.Addr {
+	var addrs []net.Addr
+	for _, ln := range g.listeners {
+		addrs = append(addrs, ln.Addr())
+	}
+	return addrs
+}
+
+// addrNames is Addrs as text.
+func (g *group) addrNames() []string {
+	var names []string
+	for _, a := range g.Addrs() {
+		names = append(names, a.String())
+	}
+	return names
+}
+
+// Name returns the master's name.
+func (g *group) Name() string { return g.master.Name }
+
+// Ready reports whether a verified master is served, or why none is.
+func (g *group) Ready() (ok bool, reason string) { return g.controller.Ready() }
+
+// groupStatus is one master's part of the status.
+type groupStatus struct {
+	Listen   []string `json:"listen"`
+	Failover any      `json:"failover"` // route, Sentinels' views, nodes, last failovers
+	Proxy    any      `json:"proxy"`    // connections, pipes, commands
+}
+
+// Status returns a snapshot for JSON.
+func (g *group) Status(ctx context.Context) any {
+	return groupStatus{Listen: g.addrNames(), Failover: g.controller.Status(ctx), Proxy: g.server.Status(ctx)}
+}
+
+// collectors returns what the group exports.
+func (g *group) collectors() []prometheus.Collector {
+	return []prometheus.Collector{g.follower, g.controller, undescribed{g.server}}
+}
+
+// undescribed is a Collector that tells its metrics when they are collected and
+// not before. The proxy asks its event loops for them, which do not turn yet
+// when it is registered; and the proxies of several masters describe the same.
+type undescribed struct{ prometheus.Collector }
+
+// Describe tells nothing.
+func (undescribed) Describe(chan<- *prometheus.Desc) {}

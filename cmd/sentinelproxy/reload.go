@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/config"
+)
+
+// reloader applies a changed configuration to a sidecar that runs. It is not
+// safe for concurrent use.
+type reloader struct {
+	load    func() (config.Config, error)
+	sidecar *sidecar
+	level   *slog.LevelVar
+	log     *slog.Logger
+	running config.Config // what is in force
+}
+
+func newReloader(s *sidecar, load func() (config.Config, error), level *slog.LevelVar) *reloader {
+	running := s.cfg
+	running.Masters = slices.Clone(running.Masters) // ours to change
+	return &reloader{load: load, sidecar: s, level: level, log: s.log, running: running}
+}
+
+// reload reads the configuration again and applies what can be applied. Of the
+// rest it says that it waits for a restart. With mistakes it changes nothing.
+func (r *reloader) reload() {
+	next, err := r.load()
+	if err != nil {
+		r.refuse(err)
+		return
+	}
+	applied, waiting := 0, 0
+	for _, c := range config.Changes(r.running, next) {
+		log := r.log.With("setting", c.Setting)
+		if c.Master != "" {
+			log = log.With("master_name", c.Master)
+		}
+		if c.Live && r.apply(c, next) {
+			applied++
+			log.Info("setting reloaded")
+			continue
+		}
+		waiting++
+		log.Warn("setting changed, and takes effect at the next start")
+	}
+	r.log.Info("configuration reloaded", "applied", applied, "waiting", waiting)
+}
+
+func (r *reloader) refuse(err error) {
+	invalid, ok := errors.AsType[*config.InvalidError](err)
+	if !ok {
+		r.log.Error("configuration not reloaded", "err", err)
+		return
+	}
+	for _, m := range invalid.Mistakes {
+		r.log.Error("configuration not reloaded", "mistake", m.String())
+	}
+}
+
+// apply puts one change in force and reports whether it could.
+func (r *reloader) apply(c config.Change, next config.Config) bool {
+	if c.Setting == "log.level" {
+		r.level.Set(next.LogLevel)
+		r.running.LogLevel = next.LogLevel
+		return true
+	}
+	old, m := masterOf(r.running, c.Master), masterOf(next, c.Master)
+	g := r.sidecar.group(c.Master)
+	if old == nil || m == nil || g == nil {
+		return false
+	}
+	if c.Setting != "sentinel.password_file" {
+		return false
+	}
+	if err := g.follower.SetLogin(m.Sentinel); err != nil {
+		r.log.Error("login not reloaded", "master_name", c.Master, "err", err)
+		return false
+	}
+	old.Sentinel = m.Sentinel
+	return true
+}
+
+// masterOf returns the master of that name, in place, or nil.
+func masterOf(cfg config.Config, name string) *config.Master {
+	for i := range cfg.Masters {
+		if cfg.Masters[i].Name == name {
+			return &cfg.Masters[i]
+		}
+	}
+	return nil
+}

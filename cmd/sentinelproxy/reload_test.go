@@ -1,0 +1,64 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/config"
+)
+
+func TestReload(t *testing.T) {
+	withPasswords := func(redis, sentinel config.Secret) config.Config {
+		cfg := testConfig()
+		cfg.Masters[0].Redis = config.Login{PasswordFile: "r", Password: redis}
+		cfg.Masters[0].Sentinel = config.Login{PasswordFile: "s", Password: sentinel}
+		return cfg
+	}
+	f := newFakes()
+	s, _ := startFakes(t, f, withPasswords("r1", "s1"))
+	var out buffer
+	level := new(slog.LevelVar)
+	s.log = newLogger(&out, config.LogText, level)
+
+	next, loadErr := withPasswords("r1", "s1"), error(nil)
+	r := newReloader(s, func() (config.Config, error) { return next, loadErr }, level)
+	reload := func() string {
+		before := len(out.String())
+		r.reload()
+		return out.String()[before:]
+	}
+
+	oneLine(t, reload(), `"configuration reloaded" applied=0 waiting=0`)
+
+	next.LogLevel = slog.LevelDebug
+	next.Masters[0].Redis.Password = "r2"
+	next.Masters[0].Loops = 9
+	got := reload()
+	for _, want := range []string{`setting=log.level`, `level=WARN msg="setting changed, and takes effect at the next start" setting=redis.password_file master_name=a`, `level=WARN msg="setting changed, and takes effect at the next start" setting=loops`, `applied=1 waiting=2`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("log %q; want %s", got, want)
+		}
+	}
+	if level.Level() != slog.LevelDebug || f.follower.login() != "" {
+		t.Errorf("level %v, follower's password %q; want debug and none", level.Level(), f.follower.login())
+	}
+
+	next.Masters[0].Sentinel.Password = "s2"
+	if got := reload(); !strings.Contains(got, "applied=1 waiting=2") || f.follower.login() != "s2" {
+		t.Errorf("log %q, follower's password %q; want what waits told again and the new password", got, f.follower.login())
+	}
+
+	loadErr = &config.InvalidError{Mistakes: []config.Mistake{{Origin: config.Origin{File: "c.yaml", Line: 3, Key: "auth"}, Problem: "wrong"}}}
+	next.LogLevel = slog.LevelError
+	oneLine(t, reload(), `level=ERROR msg="configuration not reloaded" mistake="c.yaml:3: auth: wrong"`)
+	loadErr = errors.New("other")
+	oneLine(t, reload(), `err=other`)
+	if level.Level() != slog.LevelDebug {
+		t.Errorf("level %v after a refused reload; want debug as before", level.Level())
+	}
+	if s := out.String(); strings.Contains(s, "r2") || strings.Contains(s, "s2") {
+		t.Errorf("a password is in the log: %s", s)
+	}
+}

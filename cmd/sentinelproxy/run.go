@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/config"
+)
+
+func newRunCommand(environ []string, p parts) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Serve Redis clients and follow their master",
+		Long: `Serve Redis clients and follow their master.
+
+Every flag is also an environment variable, such as SENTINELPROXY_HOLD_TIMEOUT
+for --hold-timeout, and a key of the YAML file, which can hold several masters.
+Flags win over variables, and variables over the file.
+
+SIGTERM drains and ends; SIGHUP reloads what can be reloaded.`,
+		Example: "  sentinelproxy run --listen :6379 --master mymaster --sentinel s1:26379 --sentinel s2:26379",
+		Args:    cobra.NoArgs,
+	}
+	flags := config.AddFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		load := func() (config.Config, error) { return config.Load(config.Sources{Flags: flags, Environ: environ}) }
+		cfg, err := load()
+		if err != nil {
+			return err
+		}
+		level := new(slog.LevelVar)
+		level.Set(cfg.LogLevel)
+		log := newLogger(cmd.ErrOrStderr(), cfg.LogFormat, level)
+		for _, w := range cfg.Warnings {
+			log.Warn("configuration looks wrong", "warning", w)
+		}
+		s := service{cfg: cfg, load: load, level: level, log: log, parts: p}
+		return s.run(cmd.Context())
+	}
+	return cmd
+}
+
+// service is what `run` does after its configuration was read.
+type service struct {
+	cfg   config.Config
+	load  func() (config.Config, error) // for a reload
+	level *slog.LevelVar                // of log
+	log   *slog.Logger
+	parts parts
+}
+
+// run serves until ctx ends, reloading at SIGHUP.
+func (s service) run(ctx context.Context) error {
+	// Before the listeners open: from then on SIGHUP must not end the process.
+	hup := make(chan os.Signal, 1) // full: a reload is due already
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+
+	sc, err := startSidecar(ctx, s.cfg, s.log, s.parts)
+	if err != nil {
+		return impossible(err)
+	}
+	logStart(s.log, sc)
+	r := newReloader(sc, s.load, s.level)
+	stopping, asked := time.Time{}, ctx.Done()
+	for {
+		select {
+		case <-hup:
+			r.reload()
+		case <-asked:
+			asked, stopping = nil, time.Now()
+			s.log.Info("stopping", "drain_timeout", s.cfg.DrainTimeout)
+		case <-sc.Done():
+			if err := sc.Wait(); err != nil {
+				return impossible(err)
+			}
+			s.log.Info("stopped", "took", time.Since(stopping).Round(time.Millisecond))
+			return nil
+		}
+	}
+}
+
+func logStart(log *slog.Logger, s *sidecar) {
+	b := build()
+	admin := "off"
+	if a := s.AdminAddr(); a != nil {
+		admin = a.String()
+	}
+	log.Info("sidecar started", "version", b.Version, "revision", b.Revision, "config", s.cfg.File, "admin", admin)
+	clients := 0
+	for _, g := range s.groups {
+		m := g.master
+		clients += m.MaxClients
+		log.Info("listening", "master_name", m.Name, "listen", g.addrNames(), "sentinels", m.Sentinels, "auth", m.Auth,
+			"hold_timeout", m.Hold.Timeout, "hold_max", m.Hold.Max, "fence_mode", m.Fence)
+	}
+	// Beside clients: pipes, pinned backends, Sentinels, probes, the admin server.
+	const others = 1000
+	if limit, known := fileLimit(); known && limit < uint64(clients+others) {
+		log.Warn("file limit is too low for max_clients", "limit", limit, "max_clients", clients, "want", clients+others)
+	}
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/sentinelproxy/sentinelproxy/health"
+	"github.com/sentinelproxy/sentinelproxy/internal/config"
+)
+
+// sidecar is everything that one `sentinelproxy run` does, in this process.
+type sidecar struct {
+	// Fixed at construction.
+	cfg      config.Config
+	log      *slog.Logger
+	groups   []*group
+	admin    *health.Server // nil when it is off
+	adminLn  net.Listener   // nil when admin is
+	registry *prometheus.Registry
+
+	// done is closed when all has ended; err is set before.
+	done chan struct{}
+	err  error
+}
+
+// startSidecar opens all listeners and serves with parts of p until ctx ends;
+// then it drains, for cfg.DrainTimeout at most. It succeeds when neither Redis
+// nor a Sentinel is there. The caller must Wait, also after ctx has ended.
+func startSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p parts) (*sidecar, error) {
+	s, err := newSidecar(ctx, cfg, log, p)
+	if err != nil {
+		return nil, err
+	}
+	go s.supervise(ctx)
+	return s, nil
+}
+
+// newSidecar opens all listeners and joins the parts; nothing runs yet. Every
+// listener that can't be opened has its line in the error.
+func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p parts) (_ *sidecar, err error) {
+	s := &sidecar{cfg: cfg, log: log, registry: prometheus.NewRegistry(), done: make(chan struct{})}
+	lns := make([][]net.Listener, len(cfg.Masters))
+	defer func() {
+		if err != nil {
+			closeAll(slices.Concat(lns...))
+			if s.adminLn != nil {
+				_ = s.adminLn.Close() // the error at hand says more
+			}
+		}
+	}()
+	var errs []error
+	for i, m := range cfg.Masters {
+		lns[i], err = listenAll(ctx, m.Listen)
+		errs = append(errs, err)
+	}
+	if cfg.Admin != "" {
+		s.adminLn, err = listen(ctx, config.Listen{Network: "tcp", Address: cfg.Admin})
+		if err != nil {
+			err = fmt.Errorf("admin server: %w", err)
+		}
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for i, m := range cfg.Masters {
+		g, err := newGroup(p, m, lns[i], cfg.DrainTimeout, log)
+		if err != nil {
+			return nil, err
+		}
+		s.groups = append(s.groups, g)
+	}
+	if err := s.register(); err != nil {
+		return nil, err
+	}
+	if s.adminLn != nil {
+		s.admin, err = health.New(s.adminOptions())
+		if err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// register puts everything that is measured into the registry.
+func (s *sidecar) register() error {
+	all := []prometheus.Collector{
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		build().Collector(),
+	}
+	for _, g := range s.groups {
+		all = append(all, g.collectors()...)
+	}
+	for _, c := range all {
+		if err := s.registry.Register(c); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *sidecar) adminOptions() health.Options {
+	o := health.Options{Listener: s.adminLn, Alive: s.alive, Gatherer: s.registry, Build: build(), Log: s.log}
+	for _, g := range s.groups {
+		o.Groups = append(o.Groups, g)
+	}
+	if host, _, err := net.SplitHostPort(s.cfg.Admin); err == nil {
+		o.Hosts = append(o.Hosts, host)
+	}
+	// Where containers find each other by name, that is the host's name.
+	if name, err := os.Hostname(); err == nil {
+		o.Hosts = append(o.Hosts, name)
+	}
+	return o
+}
+
+// supervise runs everything until ctx ends or a part fails, and ends it in
+// order: unready, drain, control plane, and the admin server last, so that
+// probes can watch the drain.
+func (s *sidecar) supervise(ctx context.Context) {
+	defer close(s.done)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	watching, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAdmin()
+
+	ends := make(chan error, len(s.groups)) // one value per group: never full
+	for _, g := range s.groups {
+		go func() { ends <- g.run(serving) }()
+	}
+	adminEnd := make(chan error, 1) // one value: never full
+	go func() { adminEnd <- s.runAdmin(watching) }()
+
+	var errs []error
+	asked, adminOver := ctx.Done(), (<-chan error)(adminEnd)
+	for running := len(s.groups); running > 0; {
+		select {
+		case <-asked:
+			asked = nil
+		case err := <-ends:
+			running--
+			errs = append(errs, err)
+		case err := <-adminOver: // by itself, so it is broken
+			adminOver = nil
+			errs = append(errs, err)
+		}
+		if s.admin != nil {
+			s.admin.Drain()
+		}
+		stop()
+	}
+	stopAdmin()
+	if adminOver != nil {
+		errs = append(errs, <-adminOver)
+	}
+	for _, g := range s.groups {
+		closeAll(g.listeners)
+	}
+	s.err = errors.Join(errs...)
+}
+
+// runAdmin serves the admin endpoints, if there are any, until ctx ends.
+func (s *sidecar) runAdmin(ctx context.Context) error {
+	if s.admin == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return s.admin.Run(ctx)
+}
+
+// Done is closed when everything has ended.
+func (s *sidecar) Done() <-chan struct{} { return s.done }
+
+// Wait waits until everything has ended: nil after a stop that was asked for.
+func (s *sidecar) Wait() error {
+	<-s.done
+	return s.err
+}
+
+// AdminAddr returns where the admin server listens, or nil if it is off.
+func (s *sidecar) AdminAddr() net.Addr {
+	if s.adminLn == nil {
+		return nil
+	}
+	return s.adminLn.Addr()
+}
+
+// group returns the master of that name, or nil.
+func (s *sidecar) group(name string) *group {
+	i := slices.IndexFunc(s.groups, func(g *group) bool { return g.master.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return s.groups[i]
+}
+
+// alive reports whether every group's event loops turn.
+func (s *sidecar) alive() (ok bool, reason string) {
+	for _, g := range s.groups {
+		if !g.server.Alive() {
+			return false, g.Name() + ": an event loop stands still"
+		}
+	}
+	return true, ""
+}

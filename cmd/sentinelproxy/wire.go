@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/failover"
+	"github.com/sentinelproxy/sentinelproxy/failover/route"
+	"github.com/sentinelproxy/sentinelproxy/internal/config"
+	"github.com/sentinelproxy/sentinelproxy/proxy"
+	"github.com/sentinelproxy/sentinelproxy/sentinel"
+)
+
+// realParts makes the parts that serve real traffic.
+func realParts() parts {
+	return parts{
+		follower:   newFollower,
+		controller: newController,
+		server:     newServer,
+	}
+}
+
+func newFollower(m config.Master, h followerHooks, log *slog.Logger) (loginFollower, error) {
+	return newSwapFollower(m.Sentinel, func(l config.Login) (follower, error) {
+		return sentinel.New(sentinel.Options{
+			Group:         m.Name,
+			Sentinels:     m.Sentinels,
+			Username:      l.User,
+			Password:      l.Password.Reveal(),
+			Log:           log,
+			OnObservation: h.observe,
+			OnSign:        h.sign,
+		})
+	})
+}
+
+// failoverController is a Controller whose Status is any JSON-able value, and
+// that tells a probe what is degraded.
+type failoverController struct{ *failover.Controller }
+
+// Status returns the [failover.Status].
+func (c failoverController) Status(context.Context) any { return c.Controller.Status() }
+
+// Ready adds what is degraded while it serves.
+func (c failoverController) Ready() (ok bool, reason string) {
+	ok, reason = c.Controller.Ready()
+	if d := c.Controller.Status().Degraded; ok && len(d) > 0 {
+		reason = "degraded: " + strings.Join(d, "; ")
+	}
+	return ok, reason
+}
+
+func newController(m config.Master, h controllerHooks, log *slog.Logger) (controller, error) {
+	fence, err := route.ParseFenceMode(string(m.Fence))
+	if err != nil {
+		return nil, err
+	}
+	c, err := failover.New(failover.Options{
+		Group: m.Name,
+		Policy: route.Policy{
+			Fence:       fence,
+			HoldTimeout: limit(m.Hold.Timeout),
+			HoldMax:     limit(m.Hold.Max),
+		},
+		Publish:       h.publish,
+		PollSentinels: h.poll,
+		SetFast:       h.setFast,
+		Username:      m.Redis.User,
+		Password:      m.Redis.Password.Reveal(),
+		Log:           log,
+		StateFile:     m.StateFile,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return failoverController{c}, nil
+}
+
+// limit translates a configured wait.
+func limit(w config.Wait) route.Limit {
+	if w.Auto {
+		return route.Auto()
+	}
+	return route.After(w.For)
+}
+
+func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error) {
+	auth := proxy.AuthPassthrough
+	if m.Auth == config.AuthNone {
+		auth = proxy.AuthNone
+	}
+	s, err := proxy.New(proxy.Options{
+		Group:        m.Name,
+		Listeners:    h.listeners,
+		Loops:        m.Loops,
+		Auth:         auth,
+		Username:     m.Redis.User,
+		Password:     m.Redis.Password.Reveal(),
+		Report:       h.report,
+		DrainTimeout: max(h.drain, time.Nanosecond), // 0 there is the default, here no drain at all
+		MaxClients:   m.MaxClients,
+		Log:          log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return proxyServer{s}, nil
+}
+
+// proxyServer is a Server whose Status is any JSON-able value.
+type proxyServer struct{ *proxy.Server }
+
+// Status returns the [proxy.Status].
+func (s proxyServer) Status(ctx context.Context) any { return s.Server.Status(ctx) }

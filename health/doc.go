@@ -1,0 +1,11 @@
+// Package health is the admin HTTP server: probes, metrics and status for
+// people, Prometheus and the kubelet. It only reads.
+//
+//	/livez           200 while the event loops turn
+//	/readyz          200 while every group (?master=NAME: that one) has a verified master
+//	/metrics         Prometheus' text format
+//	/api/v1/status   everything known, as JSON
+//
+// It declares what it needs of the others as interfaces and imports none of
+// them.
+package health

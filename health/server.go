@@ -1,0 +1,135 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Limits of the HTTP server. Requests have no body worth waiting for, and the
+// slowest answer is a scrape.
+const (
+	headerTimeout  = 2 * time.Second
+	requestTimeout = 5 * time.Second
+	writeTimeout   = 10 * time.Second
+	idleTimeout    = 2 * time.Minute // above the usual scrape intervals, so that connections stay
+	closeTimeout   = 2 * time.Second
+	maxHeader      = 16 << 10 // bytes
+)
+
+// Group is one master that is served. Its methods are called by several
+// goroutines at once. Only Status may block.
+type Group interface {
+	// Name is the master's name, as the Sentinels know it.
+	Name() string
+	// Ready reports whether a verified master is served, or why none is. With ok
+	// the reason is a remark, such as that no Sentinel answers, or "". It is one
+	// line for people and holds no secret.
+	Ready() (ok bool, reason string)
+	// Status returns a value for encoding/json that nobody changes any more. It
+	// may wait for its parts until ctx ends, and then leaves out the late ones.
+	Status(ctx context.Context) any
+}
+
+// Options are what a Server needs. Listener, Groups, Gatherer and Log are
+// required.
+type Options struct {
+	Listener net.Listener // the Server closes it when Run ends
+	Groups   []Group
+	// Alive reports whether the event loops turn, or which does not. It must
+	// not block; nil means that there is nothing to ask.
+	Alive    func() (ok bool, reason string)
+	Gatherer prometheus.Gatherer
+	Build    Build
+	// Hosts are names for the Host header beside the loopback ones, the address
+	// the listener is bound to, and the one a request came in at.
+	Hosts []string
+	Log   *slog.Logger
+}
+
+// Server serves the admin endpoints. Make it with New.
+type Server struct {
+	// Fixed at construction.
+	o       Options
+	started time.Time
+	http    *http.Server
+
+	draining atomic.Bool
+}
+
+// New returns a Server that accepts nothing yet.
+func New(o Options) (*Server, error) {
+	var errs []error
+	if o.Listener == nil {
+		errs = append(errs, errors.New("health: Listener is nil"))
+	}
+	if o.Gatherer == nil {
+		errs = append(errs, errors.New("health: Gatherer is nil"))
+	}
+	if o.Log == nil {
+		errs = append(errs, errors.New("health: Log is nil"))
+	}
+	if len(o.Groups) == 0 {
+		errs = append(errs, errors.New("health: no Groups: an empty sidecar would call itself ready"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	s := &Server{o: o, started: time.Now()}
+	s.http = &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       requestTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+	}
+	return s, nil
+}
+
+// Drain makes /readyz answer 503 from now on: the process is about to stop. It
+// is safe for concurrent use.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Run serves until ctx is done, lets requests under way end for two seconds,
+// and waits for what it started.
+func (s *Server) Run(ctx context.Context) error {
+	served := make(chan error, 1) // one value: Serve's
+	go s.serve(served)
+	select {
+	case err := <-served:
+		return fmt.Errorf("health: serve %s: %w", s.o.Listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	// ctx is over, and the requests that are under way get their time still.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if s.http.Shutdown(grace) != nil {
+		_ = s.http.Close() // whoever still reads has had its time
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("health: serve %s: %w", s.o.Listener.Addr(), err)
+	}
+	return nil
+}
+
+func (s *Server) serve(done chan<- error) { done <- s.http.Serve(s.o.Listener) }
+
+// handler returns the routes, behind the guard.
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/{$}", s.index)
+	mux.HandleFunc("/livez", s.livez)
+	mux.HandleFunc("/readyz", s.readyz)
+	mux.HandleFunc("/api/v1/status", s.status)
+	mux.Handle("/metrics", s.metrics())
+	return newGuard(s.o.Listener.Addr(), s.o.Hosts, mux)
+}

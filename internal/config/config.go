@@ -1,0 +1,116 @@
+package config
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// Config is all that one process does. It is a plain value: treat one that was
+// loaded as immutable.
+type Config struct {
+	File    string   // the YAML file it was read from; "" for none
+	Masters []Master // at least one, in the order of the file, names unique
+
+	Admin        string        // host:port of the admin HTTP server; "" when it is off
+	DrainTimeout time.Duration // how long a stop waits for what is in flight
+
+	LogLevel  slog.Level
+	LogFormat LogFormat
+
+	// Warnings are things that look wrong and may be meant. Each is a whole
+	// line; they hold no secret.
+	Warnings []string
+}
+
+// Master is one group that is served: where clients connect, and which
+// Sentinels know it.
+type Master struct {
+	Name       string // as the Sentinels know it
+	Listen     []Listen
+	Sentinels  []topology.Addr
+	Auth       Auth
+	Redis      Login // the sidecar's account on the data nodes
+	Sentinel   Login // the sidecar's account on the Sentinels
+	Hold       Hold
+	Fence      FenceMode
+	StateFile  string // "" for none
+	Loops      int    // event loops; 0 lets the proxy choose
+	MaxClients int
+}
+
+// Listen is where clients connect: Network and Address as for [net.Listen].
+type Listen struct {
+	Network string // "tcp" or "unix"
+	Address string
+}
+
+// String returns "host:port" or "unix:/path", as it is configured.
+func (l Listen) String() string {
+	if l.Network == "unix" {
+		return "unix:" + l.Address
+	}
+	return l.Address
+}
+
+// Login is an account. Without a PasswordFile there is none.
+type Login struct {
+	User         string // "" is Redis' default user
+	PasswordFile string
+	Password     Secret // what PasswordFile held when it was loaded
+}
+
+// Hold bounds what a failover may cost one client.
+type Hold struct {
+	Timeout Wait // how long one command waits; off: commands never wait
+	Max     Wait // when the circuit opens; off: never
+}
+
+// Wait is a duration that may be left to the program. The zero Wait is off.
+type Wait struct {
+	Auto bool          // derived from the group's down-after
+	For  time.Duration // if not Auto; 0 is off
+}
+
+// String returns "auto", "off" or the duration.
+func (w Wait) String() string {
+	switch {
+	case w.Auto:
+		return "auto"
+	case w.For == 0:
+		return "off"
+	}
+	return w.For.String()
+}
+
+// MarshalText writes what String does, for JSON.
+func (w Wait) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
+
+// Auth says whose account a client's commands run under.
+type Auth string
+
+// The ways to authenticate clients.
+const (
+	AuthPassthrough Auth = "passthrough" // each client logs in to Redis as itself
+	AuthNone        Auth = "none"        // every client uses the sidecar's account
+)
+
+// FenceMode says what stops writes that may be lost.
+type FenceMode string
+
+// The fences, from the safest.
+const (
+	FenceLease  FenceMode = "lease"  // writes stop when neither Sentinels nor replicas confirm the master in time
+	FenceEvents FenceMode = "events" // writes stop at a sign of a failover alone
+	FenceOff    FenceMode = "off"    // writes stop when the master is lost or a majority names another
+)
+
+// LogFormat is how log lines are written.
+type LogFormat string
+
+// The formats of log lines.
+const (
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)

@@ -1,0 +1,155 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// errPlain says that a value is not valid and that the setting's own text says
+// all there is to say.
+var errPlain = errors.New("not valid")
+
+// sentinelPort is Sentinel's port where none is named.
+const sentinelPort = 26379
+
+// longest is above any duration that makes sense here.
+const longest = 24 * time.Hour
+
+func parseListen(v string) (Listen, error) {
+	if path, ok := strings.CutPrefix(v, "unix:"); ok {
+		switch {
+		case !filepath.IsAbs(path):
+			return Listen{}, errors.New("a socket's path starts with /")
+		case len(path) > 107: // sun_path of unix(7), less its zero byte
+			return Listen{}, errors.New("a socket's path has at most 107 bytes")
+		}
+		return Listen{Network: "unix", Address: filepath.Clean(path)}, nil
+	}
+	a, err := parseBind(v)
+	return Listen{Network: "tcp", Address: a}, err
+}
+
+// parseBind reads an address to listen on: the host may be empty, the port 0.
+func parseBind(v string) (string, error) {
+	host, port, err := net.SplitHostPort(v)
+	if err != nil {
+		switch {
+		case isPort(v):
+			return "", fmt.Errorf("did you mean %q?", ":"+v)
+		case strings.HasPrefix(v, "/"):
+			return "", fmt.Errorf("did you mean %q?", "unix:"+v)
+		case net.ParseIP(v) != nil && strings.Contains(v, ":"):
+			return "", fmt.Errorf("did you mean %q?", "["+v+"]:6379")
+		}
+		return "", errPlain
+	}
+	if !isPort(port) {
+		return "", fmt.Errorf("port %q: want a number up to 65535", port)
+	}
+	if strings.ContainsAny(host, " /@") || strings.Contains(host, ":") && net.ParseIP(trimZone(host)) == nil {
+		return "", fmt.Errorf("host %q: want a name or an IP address", host)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// trimZone cuts the zone off an IPv6 address such as fe80::1%eth0.
+func trimZone(host string) string {
+	ip, _, _ := strings.Cut(host, "%")
+	return ip
+}
+
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
+}
+
+func parseSentinel(v string) (topology.Addr, error) {
+	if strings.ContainsAny(v, " /@\t") {
+		return "", errPlain
+	}
+	return topology.ParseAddr(v, sentinelPort)
+}
+
+// parseDuration reads a positive duration.
+func parseDuration(v string) (time.Duration, error) {
+	d, err := time.ParseDuration(v)
+	switch {
+	case err != nil:
+		if _, err := strconv.ParseUint(v, 10, 31); err == nil {
+			return 0, fmt.Errorf("the unit is missing; did you mean %q?", v+"s")
+		}
+		return 0, errPlain
+	case d < 0:
+		return 0, errors.New("it is negative")
+	case d > longest:
+		return 0, fmt.Errorf("it is longer than %v", longest)
+	}
+	return d, nil
+}
+
+// parseWait reads "auto", "off" or a duration, of which 0 is off.
+func parseWait(v string) (Wait, error) {
+	switch v {
+	case "auto":
+		return Wait{Auto: true}, nil
+	case "off", "0":
+		return Wait{}, nil
+	}
+	d, err := parseDuration(v)
+	if errors.Is(err, errPlain) {
+		err = oneOfHint(v, "auto", "off")
+	}
+	return Wait{For: d}, err
+}
+
+func parseCount(v string, least, most int) (int, error) {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < least || n > most {
+		return 0, errPlain
+	}
+	return n, nil
+}
+
+// parseChoice reads one of a few words.
+func parseChoice[T ~string](v string, choices ...T) (T, error) {
+	if slices.Contains(choices, T(v)) {
+		return T(v), nil
+	}
+	words := make([]string, len(choices))
+	for i, c := range choices {
+		words[i] = string(c)
+	}
+	return "", oneOfHint(v, words...)
+}
+
+func oneOfHint(v string, words ...string) error {
+	if n := nearest(v, words); n != "" {
+		return fmt.Errorf("did you mean %q?", n)
+	}
+	return errPlain
+}
+
+// parsePath reads a file's path. It does not look whether the file is there.
+func parsePath(v string) (string, error) {
+	if v == "" || strings.ContainsRune(v, 0) {
+		return "", errPlain
+	}
+	return v, nil
+}
+
+// parseName reads a master's name: Sentinel accepts what Redis' configuration
+// lines can hold in one word.
+func parseName(v string) (string, error) {
+	if v == "" || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '"' || r == '\'' }) {
+		return "", errPlain
+	}
+	return v, nil
+}

@@ -1,0 +1,266 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// scope says how many values a setting has.
+type scope uint8
+
+const (
+	ofProcess scope = 1 + iota // one
+	ofMaster                   // one per master; at the top level it is every master's default
+	ofOnly                     // one per master, and no two may share it: no default for several
+)
+
+// setting is one row of the table: everything about one setting.
+type setting struct {
+	flag   string // without the dashes; the variable's name follows from it
+	key    string // in the YAML file's top level; dots nest
+	scope  scope
+	repeat bool   // takes several values; a flag or variable also splits at commas
+	kind   string // of value, for the usage text
+	def    string // as it would be written; "" for none
+	want   string // what is valid, for mistakes: "want ..."
+	usage  string // one line
+	live   bool   // SIGHUP applies a change
+
+	// set parses one value into t; a repeated one adds to it. The error is a
+	// detail beside want, or errPlain.
+	set func(t target, v string) error
+	// show writes the value as set would read it, for comparing.
+	show func(t target) string
+}
+
+// target is where values go: the process, and one master of it.
+type target struct {
+	*Config
+	*Master
+}
+
+// env returns the name of the setting's environment variable.
+func (s setting) env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.flag, "-", "_"))
+}
+
+// masterKey returns the setting's key in an entry of masters.
+func (s setting) masterKey() string {
+	if s.key == "master" {
+		return "name"
+	}
+	return s.key
+}
+
+// split returns the values in one flag or variable.
+func (s setting) split(v string) []string {
+	if !s.repeat {
+		return []string{v}
+	}
+	var vs []string
+	for part := range strings.SplitSeq(v, ",") {
+		vs = append(vs, strings.TrimSpace(part))
+	}
+	return vs
+}
+
+// into makes a setting's set: it parses the value and stores it in the field.
+func into[T any](field func(target) *T, parse func(string) (T, error)) func(target, string) error {
+	return func(t target, v string) error {
+		x, err := parse(v)
+		if err == nil {
+			*field(t) = x
+		}
+		return err
+	}
+}
+
+// addTo is [into] for a repeated setting: it appends the value.
+func addTo[T any](field func(target) *[]T, parse func(string) (T, error)) func(target, string) error {
+	return func(t target, v string) error {
+		x, err := parse(v)
+		if err == nil {
+			*field(t) = append(*field(t), x)
+		}
+		return err
+	}
+}
+
+// counted parses a number within bounds.
+func counted(least, most int) func(string) (int, error) {
+	return func(v string) (int, error) { return parseCount(v, least, most) }
+}
+
+// joined shows a repeated setting.
+func joined[T fmt.Stringer](xs []T) string {
+	parts := make([]string, len(xs))
+	for i, x := range xs {
+		parts[i] = x.String()
+	}
+	return strings.Join(parts, ",")
+}
+
+// settings returns the table, in the order of the reference page.
+func settings() []setting {
+	return append(append(clientSettings(), groupSettings()...), processSettings()...)
+}
+
+// clientSettings are about those who connect to us.
+func clientSettings() []setting {
+	return []setting{
+		{
+			flag: "listen", key: "listen", scope: ofOnly, repeat: true, kind: "address", def: "127.0.0.1:6379",
+			want:  `want host:port, :port or unix:/path`,
+			usage: "where clients connect: host:port, :port for every interface, or unix:/path; repeatable",
+			set:   addTo(func(t target) *[]Listen { return &t.Listen }, parseListen),
+			show:  func(t target) string { return joined(t.Listen) },
+		},
+		{
+			flag: "auth", key: "auth", scope: ofMaster, kind: "mode",
+			want:  `want "passthrough" or "none"`,
+			usage: "whose account commands run under: passthrough (each client logs in to Redis as itself) or none (all use the sidecar's account); passthrough unless a Redis password file is set, then it must be named",
+			set: into(func(t target) *Auth { return &t.Auth }, func(v string) (Auth, error) {
+				return parseChoice(v, AuthPassthrough, AuthNone)
+			}),
+			show: func(t target) string { return string(t.Auth) },
+		},
+		{
+			flag: "max-clients", key: "max_clients", scope: ofMaster, kind: "count", def: "10000",
+			want:  "want a number from 1 to 1000000",
+			usage: "most client connections at once; more are refused with an error",
+			set:   into(func(t target) *int { return &t.MaxClients }, counted(1, 1_000_000)),
+			show:  func(t target) string { return strconv.Itoa(t.MaxClients) },
+		},
+		{
+			flag: "loops", key: "loops", scope: ofMaster, kind: "count", def: "0",
+			want:  "want a number from 0 to 256; 0 chooses",
+			usage: "event loops; 0 means half the processors, at least one",
+			set:   into(func(t target) *int { return &t.Loops }, counted(0, 256)),
+			show:  func(t target) string { return strconv.Itoa(t.Loops) },
+		},
+		{
+			flag: "hold-timeout", key: "hold.timeout", scope: ofMaster, kind: "duration", def: "auto",
+			want:  `want a duration such as 5s, "auto", or "off"`,
+			usage: "how long one command waits through a failover; auto is down-after + 5s, at most 40s; off or 0s: commands never wait",
+			set:   into(func(t target) *Wait { return &t.Hold.Timeout }, parseWait),
+			show:  func(t target) string { return t.Hold.Timeout.String() },
+		},
+		{
+			flag: "hold-max", key: "hold.max", scope: ofMaster, kind: "duration", def: "auto",
+			want:  `want a duration such as 10s, "auto", or "off"`,
+			usage: "how long the route holds before commands fail at once; auto as for hold-timeout; off or 0s: for as long as it takes",
+			set:   into(func(t target) *Wait { return &t.Hold.Max }, parseWait),
+			show:  func(t target) string { return t.Hold.Max.String() },
+		},
+	}
+}
+
+// groupSettings are about the Redis nodes and their Sentinels.
+func groupSettings() []setting {
+	return []setting{
+		{
+			flag: "master", key: "master", scope: ofOnly, kind: "name", def: "mymaster",
+			want:  "want the name the Sentinels know the group by, one word",
+			usage: "the master's name, as the Sentinels know it",
+			set:   into(func(t target) *string { return &t.Name }, parseName),
+			show:  func(t target) string { return t.Name },
+		},
+		{
+			flag: "sentinel", key: "sentinels", scope: ofMaster, repeat: true, kind: "address",
+			want:  "want host:port; the port may be left out if it is 26379",
+			usage: "a Sentinel's address, host:port; repeatable; those it names are followed too",
+			set:   addTo(func(t target) *[]topology.Addr { return &t.Sentinels }, parseSentinel),
+			show:  func(t target) string { return joined(t.Sentinels) },
+		},
+		{
+			flag: "redis-user", key: "redis.user", scope: ofMaster, kind: "name",
+			want: "want a user's name, one word", usage: "the sidecar's own ACL user on the Redis nodes",
+			set:  into(func(t target) *string { return &t.Redis.User }, parseName),
+			show: func(t target) string { return t.Redis.User },
+		},
+		{
+			flag: "redis-password-file", key: "redis.password_file", scope: ofMaster, kind: "path",
+			want: "want a file's path", usage: "file with the sidecar's own Redis password",
+			set:  into(func(t target) *string { return &t.Redis.PasswordFile }, parsePath),
+			show: func(t target) string { return t.Redis.PasswordFile },
+		},
+		{
+			flag: "sentinel-user", key: "sentinel.user", scope: ofMaster, kind: "name",
+			want: "want a user's name, one word", usage: "the sidecar's ACL user on the Sentinels",
+			set:  into(func(t target) *string { return &t.Sentinel.User }, parseName),
+			show: func(t target) string { return t.Sentinel.User },
+		},
+		{
+			flag: "sentinel-password-file", key: "sentinel.password_file", scope: ofMaster, kind: "path", live: true,
+			want: "want a file's path", usage: "file with the sidecar's password on the Sentinels",
+			set:  into(func(t target) *string { return &t.Sentinel.PasswordFile }, parsePath),
+			show: func(t target) string { return t.Sentinel.PasswordFile },
+		},
+		{
+			flag: "fence-mode", key: "fence.mode", scope: ofMaster, kind: "mode", def: string(FenceLease),
+			want:  `want "lease", "events" or "off"`,
+			usage: "what stops writes that may be lost: lease (no Sentinel majority and not every replica confirms the master in time), events (a sign of a failover alone), or off",
+			set: into(func(t target) *FenceMode { return &t.Fence }, func(v string) (FenceMode, error) {
+				return parseChoice(v, FenceLease, FenceEvents, FenceOff)
+			}),
+			show: func(t target) string { return string(t.Fence) },
+		},
+		{
+			flag: "state-file", key: "state_file", scope: ofMaster, kind: "path",
+			want: "want a file's path", usage: "file that keeps the last verified master, for a start while every Sentinel is away; one per master",
+			set:  into(func(t target) *string { return &t.StateFile }, parsePath),
+			show: func(t target) string { return t.StateFile },
+		},
+	}
+}
+
+// processSettings are about the process as a whole.
+func processSettings() []setting {
+	return []setting{
+		{
+			flag: "admin", key: "admin", scope: ofProcess, kind: "address", def: "127.0.0.1:9180",
+			want:  `want host:port, or "off"`,
+			usage: "where the read-only admin HTTP server listens (probes, metrics, status); off: nowhere",
+			set: into(func(t target) *string { return &t.Admin }, func(v string) (string, error) {
+				if v == "off" {
+					return "", nil
+				}
+				return parseBind(v)
+			}),
+			show: func(t target) string { return t.Admin },
+		},
+		{
+			flag: "drain-timeout", key: "drain_timeout", scope: ofProcess, kind: "duration", def: "10s",
+			want:  "want a duration such as 10s",
+			usage: "how long a stop waits for commands in flight before it ends their connections",
+			set:   into(func(t target) *time.Duration { return &t.DrainTimeout }, parseDuration),
+			show:  func(t target) string { return t.DrainTimeout.String() },
+		},
+		{
+			flag: "log-level", key: "log.level", scope: ofProcess, kind: "level", def: "info", live: true,
+			want: `want "debug", "info", "warn" or "error"`, usage: "least level that is logged: debug, info, warn or error",
+			set: into(func(t target) *slog.Level { return &t.LogLevel }, func(v string) (slog.Level, error) {
+				word, err := parseChoice(v, "debug", "info", "warn", "error")
+				if err != nil {
+					return 0, err
+				}
+				var l slog.Level
+				return l, l.UnmarshalText([]byte(word))
+			}),
+			show: func(t target) string { return strings.ToLower(t.LogLevel.String()) },
+		},
+		{
+			flag: "log-format", key: "log.format", scope: ofProcess, kind: "format", def: string(LogText),
+			want: `want "text" or "json"`, usage: "how log lines are written: text or json",
+			set: into(func(t target) *LogFormat { return &t.LogFormat }, func(v string) (LogFormat, error) {
+				return parseChoice(v, LogText, LogJSON)
+			}),
+			show: func(t target) string { return string(t.LogFormat) },
+		},
+	}
+}
