@@ -50,8 +50,12 @@ type Route struct {
 	// Doubt says that a success which a write's connection still delivers may
 	// already be lost: promotion may have begun. Serving routes never doubt.
 	Doubt bool
-	Since time.Duration // when this state began
-	Why   string        // one phrase for logs and /readyz
+	// Suspect says that a promotion may have begun but more likely has not: such a
+	// success is to be kept back until the next Route, which comes within 100 ms.
+	// Where Doubt is set too, Doubt stands.
+	Suspect bool
+	Since   time.Duration // when this state began
+	Why     string        // one phrase for logs and /readyz
 	// HoldTimeout is how long one command may wait for a Serving route; 0 means
 	// that none waits. It is learned from the group, so it may differ by Route.
 	HoldTimeout time.Duration

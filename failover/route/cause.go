@@ -140,13 +140,18 @@ func (c Cause) phrase() string {
 // a success which is still under way may already be lost.
 func (c Cause) doubts() bool {
 	switch c {
-	case CauseSelected, CauseUnreachable, CauseRefused, CauseRegressed:
+	case CauseSelected, CauseUnreachable, CauseRefused, CauseRegressed, CauseReplicaClosed:
 		return false
-	case CausePromoting, CausePromoted, CauseSwitched, CauseMissed, CauseReplicaClosed, CauseReplicaMaster,
+	case CausePromoting, CausePromoted, CauseSwitched, CauseMissed, CauseReplicaMaster,
 		CauseMasterDemoted, CauseDemoting, CauseReadOnly, CauseHigherEpoch, CauseConflict, CauseLeaseEnded, causeEnd:
 	}
 	return true
 }
+
+// suspects reports whether promotion may have begun when this cause is seen, but
+// something harmless is likelier: a replica that closes its connections has been
+// restarted more often than promoted.
+func (c Cause) suspects() bool { return c == CauseReplicaClosed }
 
 // suspicion reports whether the cause proves so little that it may not hold again
 // and again.

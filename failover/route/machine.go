@@ -32,6 +32,7 @@ type Machine struct {
 	since    time.Duration // when state began
 	why      string
 	doubt    bool
+	suspect  bool
 	gen      uint64
 	stateGen uint64 // the first Gen of state
 	pair     pair   // served now, or last
@@ -169,7 +170,7 @@ func (m *Machine) hold(now time.Duration) {
 	}
 	m.unanimousSince = 0
 	m.nextAsk = now
-	m.doubt = m.doubted()
+	m.doubt, m.suspect = m.doubted(), m.suspected()
 	m.emit(Held{Cause: c.kind})
 	m.move(now, m.heldState(), c.kind.phrase())
 	m.note(c.kind.level(), "route holds", slog.String("cause", c.kind.String()),
@@ -183,6 +184,7 @@ func (m *Machine) endure(now time.Duration) {
 		return
 	}
 	doubt := m.doubt || m.doubted()
+	suspect := m.suspect || m.suspected() // until it is cleared or proves true: what was kept back stays so
 	state := m.state
 	if state != topology.Down {
 		state = m.heldState()
@@ -196,10 +198,10 @@ func (m *Machine) endure(now time.Duration) {
 	}
 	switch {
 	case state != m.state:
-		m.doubt = doubt
+		m.doubt, m.suspect = doubt, suspect
 		m.move(now, state, m.phrase())
-	case doubt != m.doubt:
-		m.doubt = doubt
+	case doubt != m.doubt || suspect != m.suspect:
+		m.doubt, m.suspect = doubt, suspect
 		m.publish()
 	}
 }
@@ -215,7 +217,7 @@ func (m *Machine) serve(now time.Duration, c choice) {
 	m.leaseUntil = m.leaseFor(c)
 	m.pair, m.served = c.pair, true
 	m.failsafe, m.fromFile = c.failsafe, c.file
-	m.deferred, m.doubt, m.lostAt = nil, false, 0
+	m.deferred, m.doubt, m.suspect, m.lostAt = nil, false, false, 0
 	if m.policy.Fence == FenceLease {
 		m.lease = new(topology.Lease)
 		m.lease.Extend(m.leaseUntil) // nobody else has it yet
@@ -306,6 +308,12 @@ func (m *Machine) doubted() bool {
 	return slices.ContainsFunc(m.causes, func(c *cause) bool { return c.kind.doubts() })
 }
 
+// suspected reports whether any open cause says that promotion may, but need not,
+// have begun.
+func (m *Machine) suspected() bool {
+	return slices.ContainsFunc(m.causes, func(c *cause) bool { return c.kind.suspects() })
+}
+
 // pace asks nodes and Sentinels faster while nothing is served.
 func (m *Machine) pace(now time.Duration) {
 	started := m.since
@@ -381,6 +389,6 @@ func (m *Machine) State() topology.State { return m.state }
 func (m *Machine) Route() topology.Route {
 	return topology.Route{
 		Group: m.group, Gen: m.gen, State: m.state, Master: m.pair.addr, Epoch: m.pair.epoch,
-		Doubt: m.doubt, Since: m.since, Why: m.why, HoldTimeout: m.holdTimeout, Lease: m.lease,
+		Doubt: m.doubt, Suspect: m.suspect, Since: m.since, Why: m.why, HoldTimeout: m.holdTimeout, Lease: m.lease,
 	}
 }

@@ -38,8 +38,8 @@ func (g *guard) check(s *sim, a Action) {
 	g.gen = r.Gen
 	switch r.State {
 	case topology.Serving:
-		if r.Doubt {
-			fail("a serving route doubts")
+		if r.Doubt || r.Suspect {
+			fail("a serving route doubts or suspects")
 		}
 		if r.Lease == nil || !r.Lease.Held(s.now) {
 			fail("serving without a lease")

@@ -233,6 +233,9 @@ func printRoute(r topology.Route) string {
 	if r.Doubt {
 		out += " doubt"
 	}
+	if r.Suspect {
+		out += " suspect"
+	}
 	return out + fmt.Sprintf(" timeout=%v: %s", r.HoldTimeout, r.Why)
 }
 
