@@ -134,38 +134,41 @@ func testGonePaused(r *rig) {
 	for _, network := range []string{"tcp", "unix"} {
 		nc, h := r.accept(network, func(h *handler) {
 			h.c.Pause()
-			h.onEOF = func() {} // stays
 		})
 		r.do(func() {})
 		_ = nc.Close()
-		r.until("EOF", func() bool { return h.eofs > 0 })
+		r.until("Left", func() bool { return h.lefts > 0 })
 		r.do(func() { h.c.Close() })
 		r.do(func() {
-			if h.eofs != 1 || h.closeds != 1 || h.reads != 0 {
-				t.Errorf("%s: %d EOFs, %d Closed, %d reads; want 1, 1, 0", network, h.eofs, h.closeds, h.reads)
+			if h.lefts != 1 || h.eofs != 0 || h.closeds != 1 || h.reads != 0 {
+				t.Errorf("%s: %d Left, %d EOFs, %d Closed, %d reads; want 1, 0, 1, 0",
+					network, h.lefts, h.eofs, h.closeds, h.reads)
 			}
 		})
 	}
 }
 
 // testGonePausedData has a peer that says something, is heard, and while we are
-// paused says something more and leaves.
+// paused says something more and leaves: its last word is heard after Resume.
 func testGonePausedData(r *rig) {
 	t := r.tb
 	nc, h := r.accept("tcp", func(h *handler) {
 		h.onData = func([]byte) { h.c.Pause() }
-		h.onEOF = func() {}
 	})
 	mustWrite(t, nc, []byte("first"))
 	r.until("paused", func() bool { return h.c.Paused() })
 	mustWrite(t, nc, []byte("second"))
 	_ = nc.Close()
-	r.until("EOF", func() bool { return h.eofs > 0 })
+	r.until("Left", func() bool { return h.lefts > 0 })
 	turns := r.turnsIn()
-	r.do(h.c.Resume)
 	r.do(func() {
-		if h.eofs != 1 || h.reads != 1 {
-			t.Errorf("%d EOFs, %d reads; want 1, 1", h.eofs, h.reads)
+		h.onData = nil
+		h.c.Resume()
+	})
+	r.until("EOF", func() bool { return h.eofs > 0 })
+	r.do(func() {
+		if h.lefts != 1 || h.eofs != 1 || h.reads != 2 || string(h.received) != "second" {
+			t.Errorf("%d Left, %d EOFs, %d reads, %q; want 1, 1, 2, the last word", h.lefts, h.eofs, h.reads, h.received)
 		}
 	})
 	if turns > 100 {

@@ -16,6 +16,7 @@ type Conn struct {
 
 	paused           bool
 	eof              bool // the peer's end was seen
+	left             bool // the peer's end was seen while paused
 	closed           bool
 	abort            bool
 	isDirty          bool
@@ -53,6 +54,9 @@ func (c *Conn) Resume() {
 	if c.paused && !c.closed && !c.closeWhenFlushed {
 		c.paused = false
 		c.loop.poll.update(c)
+		if h, ok := c.h.(*tlsHandler); ok {
+			h.resumed()
+		}
 	}
 }
 
@@ -103,6 +107,16 @@ func (c *Conn) fail(err error) {
 	if !c.closed {
 		c.err = err
 		c.Close()
+	}
+}
+
+// sawLeft tells the handler of a peer that left while reading was paused. From
+// then on only a broken connection is watched for, until reading goes on.
+func (c *Conn) sawLeft() {
+	c.left = true
+	c.loop.poll.update(c)
+	if h, ok := c.h.(Leaver); ok {
+		h.Left()
 	}
 }
 

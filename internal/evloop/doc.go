@@ -13,6 +13,10 @@
 // (Options.Driver). Both pass the same conformance tests; only epoll is meant
 // to be fast.
 //
+// A connection that speaks TLS does its handshake in a goroutine (ServerTLS,
+// ClientTLS) and is then owned like any other (Loop.AddTLS): its handler sees
+// plaintext.
+//
 // Loops share nothing. Everything slow (dialling, TLS handshakes, DNS, the
 // control plane) happens in other goroutines and enters by Post.
 package evloop

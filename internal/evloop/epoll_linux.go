@@ -178,7 +178,9 @@ func (p *epoll) wake() {
 func maskOf(c *Conn) uint32 {
 	var m uint32
 	if !c.eof {
-		m = unix.EPOLLRDHUP
+		if !c.left {
+			m = unix.EPOLLRDHUP
+		}
 		if !c.paused {
 			m |= unix.EPOLLIN
 		}

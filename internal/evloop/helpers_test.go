@@ -109,7 +109,9 @@ func (r *rig) freeze() (thaw func()) {
 		r.tb.Fatalf("Post: %v", err)
 	}
 	r.receive(frozen, "the loop to stand still")
-	return sync.OnceFunc(func() { close(release) })
+	thaw = sync.OnceFunc(func() { close(release) })
+	r.tb.Cleanup(thaw)
+	return thaw
 }
 
 // until waits for a condition that is asked on the loop.
@@ -281,14 +283,14 @@ type handler struct {
 	onWrote  func(n int)
 	onClosed func(err error)
 
-	out              [][]byte
-	received         []byte // if onData is nil
-	reads, eofs      int
-	outputs, closeds int
-	outputTurn       uint64 // the turn of the last Output, counted from 1
-	again            int    // Output calls in the same turn as the one before
-	cuts             int    // writes that ended within a buffer
-	err              error
+	out                [][]byte
+	received           []byte // if onData is nil
+	reads, lefts, eofs int
+	outputs, closeds   int
+	outputTurn         uint64 // the turn of the last Output, counted from 1
+	again              int    // Output calls in the same turn as the one before
+	cuts               int    // writes that ended within a buffer
+	err                error
 }
 
 func (h *handler) say(b ...[]byte) {
@@ -322,6 +324,14 @@ func (h *handler) Data(b []byte) {
 		return
 	}
 	h.received = append(h.received, b...)
+}
+
+func (h *handler) Left() {
+	h.alive("Left")
+	if !h.c.Paused() {
+		h.tb.Error("Left while not paused")
+	}
+	h.lefts++
 }
 
 func (h *handler) EOF() {

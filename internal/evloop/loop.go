@@ -32,9 +32,9 @@ var ErrFull = errors.New("evloop: too many posted functions")
 type Handler interface {
 	// Data hands over bytes as they arrived. b is the loop's again after the call.
 	Data(b []byte)
-	// EOF says that the peer will send no more. What was not read because reading
-	// is paused is lost. The connection stays open for writing until the handler
-	// closes it. It is called at most once.
+	// EOF says that the peer will send no more, and that all it sent was read. The
+	// connection stays open for writing until the handler closes it. It is called at
+	// most once.
 	EOF()
 	// Output appends to bufs what is to be written next, oldest first, and
 	// returns it. The loop calls it at the end of a turn after Conn.Flush, and
@@ -46,6 +46,11 @@ type Handler interface {
 	// ended. err is nil if the handler closed it itself.
 	Closed(err error)
 }
+
+// Leaver is a Handler that wants to know of a peer that ends its side while
+// reading is paused. Left is called at most once, before EOF; what the peer sent
+// last may still be unread then, and comes after Conn.Resume.
+type Leaver interface{ Left() }
 
 // Driver names how a loop waits for its connections.
 type Driver uint8
@@ -82,7 +87,8 @@ type Loop struct {
 	turnEnds []func()
 	now      time.Time
 	spare    []func()
-	flushes  uint64 // so far; a connection remembers the one it was last part of
+	tls      *tlsBuffers // nil until the first TLS connection
+	flushes  uint64      // so far; a connection remembers the one it was last part of
 
 	stats Stats
 
@@ -204,8 +210,8 @@ func (l *Loop) dispatch(ev *event) {
 		}
 		return
 	}
-	if ev.flags&evHangup != 0 && !c.eof {
-		c.sawEOF()
+	if ev.flags&evHangup != 0 && !c.eof && !c.left {
+		c.sawLeft()
 	}
 	if ev.flags&evError != 0 && !c.closed {
 		c.fail(l.poll.sockError(c))

@@ -81,7 +81,9 @@ func (pc *portConn) flags() evFlags {
 	case !c.paused && (len(pc.in) > 0 || pc.inErr != nil):
 		f |= evRead
 	case c.paused && errors.Is(pc.inErr, errEOF):
-		f |= evHangup
+		if !c.left {
+			f |= evHangup
+		}
 	case c.paused && pc.inErr != nil:
 		f |= evError
 	}

@@ -21,13 +21,17 @@ const (
 
 // errTLSAgain is what crypto/tls reads when there is no more ciphertext yet. A
 // net.Error that is Temporary makes tls.Conn keep all its state and return it.
-var errTLSAgain net.Error = tlsAgain{}
+var errTLSAgain net.Error = tlsAgainError{}
 
-type tlsAgain struct{}
+type tlsAgainError struct{}
 
-func (tlsAgain) Error() string   { return "evloop: no more ciphertext" }
-func (tlsAgain) Timeout() bool   { return true }
-func (tlsAgain) Temporary() bool { return true }
+// errTLSFlood ends a connection whose peer asks for new keys again and again and
+// reads none of the answers, which nothing else would bound.
+var errTLSFlood = errors.New("evloop: tls: peer asks for answers and reads none")
+
+func (tlsAgainError) Error() string   { return "evloop: no more ciphertext" }
+func (tlsAgainError) Timeout() bool   { return true }
+func (tlsAgainError) Temporary() bool { return true }
 
 // TLS is a connection whose handshake is done and which no loop owns yet.
 // Exactly one of Loop.AddTLS and Close must be called.
@@ -170,6 +174,7 @@ type tlsHandler struct {
 	eof     bool   // the peer has ended its side; told once held is empty
 	eofTold bool
 	goodbye bool // close_notify is sealed
+	more    bool // the inner handler may have more to say than tlsAhead let it
 }
 
 func (h *tlsHandler) Data(b []byte) { h.open(b) }
@@ -195,7 +200,10 @@ func (h *tlsHandler) open(b []byte) {
 		}
 	}
 	h.wire.in = nil
-	if len(h.wire.out) > h.sent {
+	switch waits := len(h.wire.out) - h.sent; {
+	case waits > 4*tlsAhead:
+		h.c.fail(errTLSFlood)
+	case waits > 0:
 		h.c.Flush() // an answer of TLS itself, such as to a KeyUpdate
 	}
 }
@@ -247,6 +255,13 @@ func (h *tlsHandler) deliverHeld() {
 	}
 }
 
+// Left comes from below, while reading is paused.
+func (h *tlsHandler) Left() {
+	if l, ok := h.inner.(Leaver); ok {
+		l.Left()
+	}
+}
+
 // EOF comes from below. As for every connection, what was held back is lost.
 func (h *tlsHandler) EOF() {
 	h.wire.eof = true
@@ -264,7 +279,8 @@ func (h *tlsHandler) Output(bufs [][]byte) [][]byte {
 		b := h.c.loop.tlsBuffers()
 		h.wire.out, b.spare = b.spare, nil
 	}
-	for len(h.wire.out)-h.sent < tlsAhead && h.seal() {
+	for h.more = true; h.more && len(h.wire.out)-h.sent < tlsAhead; {
+		h.more = h.seal()
 	}
 	if len(h.wire.out) == h.sent && h.c.closeWhenFlushed && !h.goodbye {
 		h.goodbye = true
@@ -306,7 +322,10 @@ func (h *tlsHandler) Wrote(n int) {
 	if h.sent < len(h.wire.out) {
 		return
 	}
-	h.c.Flush() // the inner handler may have more than one batch
+	h.release()
+	if h.more {
+		h.c.Flush()
+	}
 }
 
 // release gives the drained buffer back to the loop.
