@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/failover/route"
@@ -111,11 +112,18 @@ func New(o Options) (*Controller, error) {
 		machine: route.New(o.Group, o.Policy, saved),
 	}
 	c.monitor = &monitor{
-		login: login{o.Username, o.Password}, dial: o.Dial, clock: o.Clock, log: c.log,
+		login: new(atomic.Pointer[login]), dial: o.Dial, clock: o.Clock, log: c.log,
 		tell: c.inbox.put, names: newNames(net.DefaultResolver.LookupHost),
 		probers: make(map[topology.Addr]*watched),
 	}
+	c.SetLogin(o.Username, o.Password)
 	return c, nil
+}
+
+// SetLogin changes the sidecar's own account for connections made from now on;
+// those that are open keep theirs. It is safe for concurrent use.
+func (c *Controller) SetLogin(username, password string) {
+	c.monitor.login.Store(&login{username, password})
 }
 
 // Observe takes what all Sentinels say together; only the latest counts. It never

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/failover/route"
@@ -15,8 +16,10 @@ import (
 // monitor runs one prober per data node that the machine wants to watch. A node that
 // hangs delays no other.
 type monitor struct {
+	// login is the account that new connections log in with.
+	login *atomic.Pointer[login]
+
 	// Fixed at construction.
-	login login
 	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 	clock boottime.Clock
 	log   *slog.Logger

@@ -41,7 +41,7 @@ type login struct{ user, password string }
 type prober struct {
 	// Fixed at construction.
 	addr  topology.Addr
-	login login
+	login *atomic.Pointer[login] // shared by all probers; read at each connection
 	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 	clock boottime.Clock
 	log   *slog.Logger
@@ -133,8 +133,8 @@ func (p *prober) pause(ctx context.Context, longest, shortest time.Duration) {
 
 // serve probes over l until the connection is over or given up, and returns why.
 func (p *prober) serve(ctx context.Context, l *link) error {
-	if p.login.password != "" {
-		if err := p.auth(ctx, l); err != nil {
+	if as := p.login.Load(); as.password != "" {
+		if err := p.auth(ctx, l, as); err != nil {
 			return err
 		}
 	}
@@ -171,13 +171,13 @@ func (p *prober) serve(ctx context.Context, l *link) error {
 }
 
 // auth logs in. A refusal is no error: ROLE's answer tells what it means.
-func (p *prober) auth(ctx context.Context, l *link) error {
+func (p *prober) auth(ctx context.Context, l *link, as *login) error {
 	args := []string{"AUTH"}
-	if p.login.user != "" {
-		args = append(args, p.login.user)
+	if as.user != "" {
+		args = append(args, as.user)
 	}
 	sent := p.clock()
-	if err := l.send(probeTimeout, append(args, p.login.password)...); err != nil {
+	if err := l.send(probeTimeout, append(args, as.password)...); err != nil {
 		return err
 	}
 	_, err := p.answer(ctx, l, sent)

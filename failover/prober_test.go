@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,7 +72,7 @@ func listen(t *testing.T, l login, addrs ...topology.Addr) *heard {
 	t.Helper()
 	h := &heard{}
 	h.monitor = &monitor{
-		login: l, dial: new(net.Dialer).DialContext, clock: boottime.Now, log: slog.New(slog.NewTextHandler(h, nil)),
+		login: as(l), dial: new(net.Dialer).DialContext, clock: boottime.Now, log: slog.New(slog.NewTextHandler(h, nil)),
 		tell: h.put, names: newNames(net.DefaultResolver.LookupHost), probers: map[topology.Addr]*watched{},
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -288,4 +289,11 @@ func TestProberAccounts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// as holds a login that does not change.
+func as(l login) *atomic.Pointer[login] {
+	p := new(atomic.Pointer[login])
+	p.Store(&l)
+	return p
 }

@@ -46,6 +46,7 @@ type worker struct {
 	log  *slog.Logger
 	cmds *commands
 
+	account account // the sidecar's own
 	route   topology.Route
 	serving bool // the route serves, and the lease has not been seen to end
 
@@ -57,13 +58,15 @@ type worker struct {
 	retired  map[*pipe]struct{} // finishing what is under way on them
 	refusals map[identity]refusal
 
-	runnable []*session // to run when the event at hand is handled
-	held     []*session // in the order they began to wait
-	heldAt   timer
-	retrying []*session
-	retryAt  timer
-	leaseAt  timer // looks for the lease's return
-	sweepAt  timer
+	runnable  []*session // to run when the event at hand is handled
+	held      []*session // in the order they began to wait
+	heldAt    timer
+	heldArmed bool
+	retrying  []*session
+	retryAt   timer
+	kept      []*session // with replies that a suspicion keeps back
+	leaseAt   timer      // looks for the lease's return
+	sweepAt   timer
 
 	reported map[topology.ReportKind]uint64 // the Gen each kind was last reported for
 	bufs     [][]byte
@@ -92,6 +95,7 @@ const (
 func newWorker(h host, loop int, o *Options, cmds *commands) *worker {
 	w := &worker{
 		host: h, loop: loop, opts: o, log: o.Log, cmds: cmds,
+		account:  account{o.Username, o.Password},
 		sessions: make(map[*session]struct{}),
 		pipes:    make(map[identity]*pipe),
 		owns:     make(map[*pipe]struct{}),
@@ -117,7 +121,7 @@ func (w *worker) loopNow() time.Duration { return w.host.now() }
 // anonymous is the identity of a client that has not logged in.
 func (w *worker) anonymous() identity {
 	if w.opts.Auth == AuthNone {
-		return identity{user: w.opts.Username, pass: w.opts.Password, proto: 2}
+		return identity{user: w.account.user, pass: w.account.pass, proto: 2}
 	}
 	return identity{proto: 2}
 }
@@ -125,6 +129,7 @@ func (w *worker) anonymous() identity {
 // accept makes the session of a new client.
 func (w *worker) accept(c wire) *session {
 	s := &session{w: w, conn: c, id: w.nextID, who: w.anonymous()}
+	s.reqs.Unauthenticated = w.opts.Auth == AuthPassthrough // until it is known better: see letIn
 	w.nextID += int64(w.opts.Loops)
 	w.sessions[s] = struct{}{}
 	w.stats.accepted++
@@ -164,6 +169,7 @@ func (w *worker) setRoute(r topology.Route) {
 	}
 	old := w.route
 	w.route = r
+	w.settleKept()
 	if w.leaseAt != nil {
 		w.leaseAt.Stop()
 	}
@@ -172,11 +178,20 @@ func (w *worker) setRoute(r topology.Route) {
 		if r.Master != old.Master || r.Epoch != old.Epoch {
 			w.abandonOthers()
 		}
+		for _, p := range w.allPipes() {
+			if p.conn != nil {
+				p.conn.Flush() // what was held back
+			}
+		}
 		w.releaseHeld()
 	} else {
-		for _, p := range w.pipes {
+		for _, p := range w.allPipes() {
 			p.pullBack()
+			if p.state != pipeReady {
+				w.wakeAll(p) // its sessions wait for the route now, not for the dial
+			}
 		}
+		w.unblockAll()
 		if r.State == topology.Down {
 			w.abandonOthers()
 			w.releaseHeld() // to be told
@@ -232,11 +247,25 @@ func (w *worker) mayWrite(p *pipe) bool {
 	return false
 }
 
-// doubts reports whether a success that p delivers now may be lost already: it
-// is asked after the bytes were read.
-func (w *worker) doubts(p *pipe) bool {
+// trust says what a write's success is worth that a pipe delivers now.
+type trust uint8
+
+const (
+	trusted   trust = iota
+	suspected       // it may be lost already; the next route will tell
+	doubted         // a promotion has begun, the lease is over, or another master serves
+)
+
+// trusts judges a pipe's answers: it is asked after the bytes were read.
+func (w *worker) trusts(p *pipe) trust {
 	r := &w.route
-	return r.Doubt || p.addr != r.Master || p.epoch != r.Epoch || !r.Lease.Held(w.now())
+	switch {
+	case r.Doubt || p.addr != r.Master || p.epoch != r.Epoch || !r.Lease.Held(w.now()):
+		return doubted
+	case r.Suspect:
+		return suspected
+	}
+	return trusted
 }
 
 // leaseEnded stops sending until the lease is renewed or a route comes.
@@ -282,36 +311,59 @@ func (w *worker) addHeld(s *session) {
 	w.stats.held += uint64(max(0, n-s.heldLeft))
 	s.heldLeft = n
 	w.held = append(w.held, s)
-	if len(w.held) == 1 {
+	if !w.heldArmed {
 		w.armHeld()
 	}
 }
 
+// canExpire reports whether a held session has something that hold.timeout fails:
+// a subscriber that waits for a connection has not.
+func (s *session) canExpire() bool {
+	return !s.closed && s.wait == waitRoute && (s.heldLeft > 0 || s.asks || s.reqs.Need() > largeCommand)
+}
+
+// armHeld sets the timer for the session that has waited longest.
 func (w *worker) armHeld() {
-	d := max(0, w.held[0].heldSince+w.route.HoldTimeout-w.now())
-	if w.heldAt == nil {
-		w.heldAt = w.host.after(d, w.expireHeld)
-	} else {
-		w.heldAt.Reset(d)
+	w.heldArmed = false
+	for _, s := range w.held {
+		if !s.canExpire() {
+			continue
+		}
+		w.heldArmed = true
+		d := max(0, s.heldSince+w.route.HoldTimeout-w.now())
+		if w.heldAt == nil {
+			w.heldAt = w.host.after(d, w.expireHeld)
+		} else {
+			w.heldAt.Reset(d)
+		}
+		return
 	}
 }
 
 // expireHeld fails the commands that have waited for hold.timeout.
 func (w *worker) expireHeld() {
 	now := w.now()
-	for len(w.held) > 0 {
-		s := w.held[0]
-		if !s.closed && s.wait == waitRoute {
-			if s.heldSince+w.route.HoldTimeout > now {
-				w.armHeld()
-				break
-			}
-			s.expired = s.heldLeft > 0
-			s.resume()
+	keep := w.held[:0]
+	for i, s := range w.held {
+		if s.closed || s.wait != waitRoute {
+			s.listed = false
+			continue
+		}
+		if !s.canExpire() {
+			keep = append(keep, s)
+			continue
+		}
+		if s.heldSince+w.route.HoldTimeout > now { // and so it is with all behind it
+			keep = append(keep, w.held[i:]...)
+			break
 		}
 		s.listed = false
-		w.held = w.held[1:]
+		s.expired = true
+		s.resume()
 	}
+	clear(w.held[len(keep):])
+	w.held = keep
+	w.armHeld()
 	w.pump()
 }
 
@@ -325,10 +377,12 @@ func (w *worker) releaseHeld() {
 			s.resume()
 		}
 	}
+	clear(w.held)
 	w.held = w.held[:0]
 	if w.heldAt != nil {
 		w.heldAt.Stop()
 	}
+	w.heldArmed = false
 }
 
 // mayHold reports whether a command may wait for a master at all.

@@ -41,6 +41,7 @@ type (
 		Report(r topology.Report)
 		Ready() (ok bool, reason string)
 		Status(ctx context.Context) any
+		SetLogin(l config.Login) error
 	}
 	server interface {
 		runner
@@ -48,6 +49,7 @@ type (
 		SetRoute(r topology.Route)
 		Alive() bool
 		Status(ctx context.Context) any
+		SetLogin(l config.Login) error
 	}
 )
 

@@ -72,14 +72,24 @@ func (r *reloader) apply(c config.Change, next config.Config) bool {
 	if old == nil || m == nil || g == nil {
 		return false
 	}
-	if c.Setting != "sentinel.password_file" {
+	var err error
+	switch c.Setting {
+	case "redis.password_file":
+		err = errors.Join(g.controller.SetLogin(m.Redis), g.server.SetLogin(m.Redis))
+	case "sentinel.password_file":
+		err = g.follower.SetLogin(m.Sentinel)
+	default:
 		return false
 	}
-	if err := g.follower.SetLogin(m.Sentinel); err != nil {
+	if err != nil {
 		r.log.Error("login not reloaded", "master_name", c.Master, "err", err)
 		return false
 	}
-	old.Sentinel = m.Sentinel
+	if c.Setting == "redis.password_file" {
+		old.Redis = m.Redis
+	} else {
+		old.Sentinel = m.Sentinel
+	}
 	return true
 }
 

@@ -36,17 +36,18 @@ func TestReload(t *testing.T) {
 	next.Masters[0].Redis.Password = "r2"
 	next.Masters[0].Loops = 9
 	got := reload()
-	for _, want := range []string{`setting=log.level`, `level=WARN msg="setting changed, and takes effect at the next start" setting=redis.password_file master_name=a`, `level=WARN msg="setting changed, and takes effect at the next start" setting=loops`, `applied=1 waiting=2`} {
+	for _, want := range []string{`setting=log.level`, `level=INFO msg="setting reloaded" setting=redis.password_file master_name=a`, `level=WARN msg="setting changed, and takes effect at the next start" setting=loops`, `applied=2 waiting=1`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("log %q; want %s", got, want)
 		}
 	}
-	if level.Level() != slog.LevelDebug || f.follower.login() != "" {
-		t.Errorf("level %v, follower's password %q; want debug and none", level.Level(), f.follower.login())
+	if level.Level() != slog.LevelDebug || f.follower.login() != "" || f.controller.login() != "r2" || f.server.login() != "r2" {
+		t.Errorf("level %v, passwords of follower %q, controller %q, server %q; want debug, none and r2 twice",
+			level.Level(), f.follower.login(), f.controller.login(), f.server.login())
 	}
 
 	next.Masters[0].Sentinel.Password = "s2"
-	if got := reload(); !strings.Contains(got, "applied=1 waiting=2") || f.follower.login() != "s2" {
+	if got := reload(); !strings.Contains(got, "applied=1 waiting=1") || f.follower.login() != "s2" {
 		t.Errorf("log %q, follower's password %q; want what waits told again and the new password", got, f.follower.login())
 	}
 

@@ -52,6 +52,12 @@ func (c failoverController) Ready() (ok bool, reason string) {
 	return ok, reason
 }
 
+// SetLogin never fails.
+func (c failoverController) SetLogin(l config.Login) error {
+	c.Controller.SetLogin(l.User, l.Password.Reveal())
+	return nil
+}
+
 func newController(m config.Master, h controllerHooks, log *slog.Logger) (controller, error) {
 	fence, err := route.ParseFenceMode(string(m.Fence))
 	if err != nil {
@@ -114,3 +120,9 @@ type proxyServer struct{ *proxy.Server }
 
 // Status returns the [proxy.Status].
 func (s proxyServer) Status(ctx context.Context) any { return s.Server.Status(ctx) }
+
+// SetLogin never fails.
+func (s proxyServer) SetLogin(l config.Login) error {
+	s.Server.SetLogin(l.User, l.Password.Reveal())
+	return nil
+}

@@ -184,7 +184,7 @@ func groupSettings() []setting {
 			show: func(t target) string { return t.Redis.User },
 		},
 		{
-			flag: "redis-password-file", key: "redis.password_file", scope: ofMaster, kind: "path",
+			flag: "redis-password-file", key: "redis.password_file", scope: ofMaster, kind: "path", live: true,
 			want: "want a file's path", usage: "file with the sidecar's own Redis password",
 			set:  into(func(t target) *string { return &t.Redis.PasswordFile }, parsePath),
 			show: func(t target) string { return t.Redis.PasswordFile },
