@@ -28,8 +28,8 @@ type demoOptions struct {
 	verbose  bool          // the sidecar's log on standard error
 }
 
-// failoverChoices are the values of --failover.
-var failoverChoices = [...]string{"planned", "crash", "both"} //nolint:gochecknoglobals // a constant that Go cannot spell
+// failoverChoices are the values of --failover, the default first.
+func failoverChoices() []string { return []string{"planned", "crash", "both"} }
 
 func newDemoCommand(p parts) *cobra.Command {
 	var o demoOptions
@@ -74,7 +74,7 @@ not run.`,
 	f.DurationVar(&o.length, "for", 0, "how long to run; 0 is until Ctrl-C")
 	f.DurationVar(&o.every, "every", 4*time.Second, "time from one failover to the next; longer where the group needs it")
 	f.IntVar(&o.clients, "clients", 8, "how many clients: half of them write, half read")
-	f.StringVar(&o.failover, "failover", failoverChoices[0], "planned (SENTINEL FAILOVER), crash (the master is killed), or both in turn")
+	f.StringVar(&o.failover, "failover", failoverChoices()[0], "planned (SENTINEL FAILOVER), crash (the master is killed), or both in turn")
 	f.StringVar(&o.redis, "redis-server", "", "run real Redis and Sentinel: auto, or the path of redis-server (default: simulated)")
 	f.StringVar(&o.listen, "listen", "", "where clients connect (default: the first free port from 127.0.0.1:6379)")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:0", "where metrics and status are served, port 0 for any free one; or off")
@@ -96,8 +96,8 @@ func (o demoOptions) validate() error {
 	if o.clients < 2 || o.clients > 1000 {
 		errs = append(errs, fmt.Errorf("--clients: found %d; want 2 to 1000", o.clients))
 	}
-	if !slices.Contains(failoverChoices[:], o.failover) {
-		errs = append(errs, fmt.Errorf("--failover: found %q; want %s", o.failover, strings.Join(failoverChoices[:], ", ")))
+	if !slices.Contains(failoverChoices(), o.failover) {
+		errs = append(errs, fmt.Errorf("--failover: found %q; want %s", o.failover, strings.Join(failoverChoices(), ", ")))
 	}
 	return errors.Join(errs...)
 }

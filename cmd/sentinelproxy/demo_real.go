@@ -14,6 +14,7 @@ import (
 // timing is its own: it demotes an old master after some ten seconds.
 type realRedis struct {
 	*redistest.Group
+
 	cancel  context.CancelFunc // kills the processes
 	version string
 }

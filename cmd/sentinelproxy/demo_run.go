@@ -60,7 +60,10 @@ func (d *demo) run(ctx context.Context) error {
 	d.screen.say("Starting three Redis nodes and three Sentinels (%s)...", d.kind())
 	group, err := startDemoGroup(ctx, d.o.redis)
 	if err != nil {
-		return d.unless(ctx, impossible(err))
+		if d.o.redis != "" {
+			err = fmt.Errorf("--redis-server %s: %w", d.o.redis, err)
+		}
+		return unless(ctx, impossible(err))
 	}
 	d.group = group
 	err = d.serve(ctx)
@@ -68,11 +71,13 @@ func (d *demo) run(ctx context.Context) error {
 }
 
 // unless returns err, or nil if ctx has ended: then err says no more than that.
-func (*demo) unless(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+func unless(ctx context.Context, err error) error {
+	select {
+	case <-ctx.Done():
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // kind says in one phrase what the nodes are.
@@ -95,7 +100,7 @@ func (d *demo) serve(ctx context.Context) error {
 	err = d.show(ctx)
 	stop()
 	if broken := sc.Wait(); broken != nil {
-		return impossible(broken)
+		return impossible(broken) // whatever else went wrong followed from it
 	}
 	return err
 }
@@ -121,6 +126,9 @@ func (d *demo) startSidecar(ctx context.Context) (*sidecar, error) {
 	return sc, err
 }
 
+// errSidecarEnded means that the sidecar ended by itself; its Wait says why.
+var errSidecarEnded = errors.New("the sidecar ended")
+
 // portTaken reports whether err says that another program listens there.
 func portTaken(err error) bool {
 	const windows = syscall.Errno(10048) // WSAEADDRINUSE, which package syscall has not
@@ -130,7 +138,7 @@ func portTaken(err error) bool {
 // show runs clients and failovers, and prints what came of it.
 func (d *demo) show(ctx context.Context) error {
 	if err := d.ready(ctx); err != nil {
-		return d.unless(ctx, err)
+		return unless(ctx, err)
 	}
 	d.introduce(ctx)
 	d.began = time.Now()
@@ -197,127 +205,4 @@ func (d *demo) master(ctx context.Context) topology.Addr {
 		return ""
 	}
 	return m
-}
-
-// failovers makes one failover after the other until end ends. Then it waits for
-// the clients to be served again, not for the group to be stable.
-func (d *demo) failovers(end context.Context) error {
-	const toFirst = 1500 * time.Millisecond
-	var slowest time.Duration // from a failover's start until clients were served
-	next := d.began.Add(toFirst)
-	for n := 1; ; n++ {
-		d.setPhase(func() string { return fmt.Sprintf("next failover in %.0fs", max(0, time.Until(next).Seconds())) })
-		if err := d.pause(end, time.Until(next)); err != nil || end.Err() != nil {
-			return err
-		}
-		// One that would outlast --for is not begun.
-		if last, ok := end.Deadline(); ok && time.Until(last) < slowest {
-			return d.pause(end, time.Until(last))
-		}
-		next = time.Now().Add(d.o.every)
-		took, err := d.failover(end, n)
-		if err != nil {
-			return err
-		}
-		slowest = max(slowest, took)
-	}
-}
-
-// pause waits for a time, or until end ends. The error is that of a sidecar that
-// ended by itself.
-func (d *demo) pause(end context.Context, length time.Duration) error {
-	t := time.NewTimer(length)
-	defer t.Stop()
-	select {
-	case <-end.Done():
-	case <-t.C:
-	case <-d.sidecar.Done():
-		return impossible(errors.New("the sidecar ended"))
-	}
-	return nil
-}
-
-// failover makes the n-th failover and tells it. It returns when the group is
-// stable again or, once end has ended, when all clients are served; and how long
-// the latter took.
-func (d *demo) failover(end context.Context, n int) (served time.Duration, err error) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(end))
-	defer cancel()
-	how, old, before, start := d.o.how(n), d.master(ctx), d.tally.now(), time.Now()
-	d.tally.newRound()
-	d.setPhase(func() string {
-		if w := d.tally.waiting(); w > 10*demoPace {
-			return fmt.Sprintf("failover %d: clients wait, %.1fs", n, w.Seconds())
-		}
-		return fmt.Sprintf("failover %d: under way", n)
-	})
-	d.event("failover %d (%s): %s", n, how, opening(how, old))
-
-	over := make(chan error, 1) // one value: never full
-	go func() { over <- d.group.Failover(ctx, how) }()
-	master, settled, err := d.untilServed(ctx, old, over)
-	if err == nil {
-		served = time.Since(start)
-		d.told(n, how, old, master, before)
-		if !settled {
-			d.setPhase(func() string { return "the old master has yet to become a replica" })
-			select {
-			case err = <-over:
-				settled = true
-			case <-end.Done():
-			case <-d.sidecar.Done():
-				err = errors.New("the sidecar ended")
-			}
-		}
-	}
-	cancel()
-	if !settled {
-		<-over // it was told to end
-	}
-	if err != nil {
-		return 0, impossible(fmt.Errorf("failover %d: %w", n, err))
-	}
-	return served, nil
-}
-
-// untilServed waits until the group has another master and every client was
-// answered since. settled says that over has been read.
-func (d *demo) untilServed(ctx context.Context, old topology.Addr, over <-chan error) (master topology.Addr, settled bool, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, demoPatience, fmt.Errorf("no new master serves the clients within %v", demoPatience))
-	defer cancel()
-	var switched time.Time
-	err = await(ctx, func() bool {
-		select {
-		case err = <-over:
-			settled = true
-		default:
-		}
-		if err != nil {
-			return true
-		}
-		if m := d.master(ctx); switched.IsZero() && m != "" && m != old {
-			master, switched = m, time.Now()
-		}
-		return !switched.IsZero() && d.tally.servedSince(switched)
-	})
-	return master, settled, err
-}
-
-// told notes a failover, and tells it from the clients' side.
-func (d *demo) told(n int, how failoverKind, old, master topology.Addr, before counts) {
-	now := d.tally.now()
-	s := demoSwitch{
-		Kind: how.String(), From: old.String(), To: master.String(), PauseMS: inMS(d.tally.pause()),
-		Errors: now.errors - before.errors, Disconnects: now.disconnects - before.disconnects,
-	}
-	d.switches = append(d.switches, s)
-	d.event("failover %d: %s -> %s; clients waited %s at most, %s, %s",
-		n, s.From, s.To, seconds(d.tally.pause()), plural(s.Errors, "error"), plural(s.Disconnects, "disconnect"))
-}
-
-func opening(how failoverKind, old topology.Addr) string {
-	if how == crash {
-		return fmt.Sprintf("master %s is killed, and restarted %v later", old, demoOutage)
-	}
-	return fmt.Sprintf("a Sentinel is asked to replace master %s", old)
 }

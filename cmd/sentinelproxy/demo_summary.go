@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -65,7 +66,9 @@ func summarize(redis string, clients int, took time.Duration, c counts, switches
 	return s
 }
 
-func inMS(d time.Duration) float64 { return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond) }
+func inMS(d time.Duration) float64 {
+	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
+}
 
 // err returns what is bad about it, with the exit code for that, or nil.
 func (s demoSummary) err() error {
@@ -92,13 +95,18 @@ func (s demoSummary) err() error {
 // String returns the summary for people.
 func (s demoSummary) String() string {
 	var b strings.Builder
-	row := func(name, format string, args ...any) { fmt.Fprintf(&b, "  %-16s"+format+"\n", append([]any{name}, args...)...) }
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-16s"+format+"\n", append([]any{name}, args...)...)
+	}
 	fmt.Fprintf(&b, "What the clients saw in %.1fs (Redis %s):\n\n", s.Seconds, s.Redis)
 	row("failovers", "%d", s.Failovers)
 	row("commands", "%s", thousands(s.Commands))
 	row("writes", "%s acknowledged, %s lost, %s doubled", thousands(s.AcknowledgedWrites), thousands(s.LostWrites), thousands(s.DoubledWrites))
 	row("errors", "%s", s.errorsLine())
 	row("disconnects", "%s", thousands(s.Disconnects))
+	if s.FirstError != "" {
+		row("the first was", "%s", s.FirstError)
+	}
 	row("longest pause", "%s", seconds(time.Duration(s.LongestPauseMS*float64(time.Millisecond))))
 	b.WriteString("\n" + s.judgement() + "\n")
 	return b.String()
@@ -109,22 +117,28 @@ func (s demoSummary) errorsLine() string {
 	if s.Uncertain > 0 {
 		line += fmt.Sprintf(", %s of them UNCERTAIN", thousands(s.Uncertain))
 	}
-	if s.FirstError != "" {
-		line += "; the first: " + s.FirstError
-	}
 	return line
 }
 
-// judgement is the last line: what it means.
+// judgement is the last paragraph: what it means.
 func (s demoSummary) judgement() string {
+	alone := func(n int) bool { return n > 0 && n == s.Errors+s.Disconnects+s.LostWrites+s.DoubledWrites }
 	switch {
-	case s.err() != nil && s.Errors == s.Uncertain && s.Errors > 0 && s.Disconnects+s.LostWrites+s.DoubledWrites == 0:
+	case alone(s.Uncertain):
 		return "FAIL: a crashed master took the answers to some writes with it. Their clients were told\n" +
-			"that nobody knows (UNCERTAIN); nothing acknowledged was lost, and nobody was disconnected."
+			"that nobody knows (UNCERTAIN). Nothing acknowledged was lost, and nobody was disconnected."
+	case s.crashed() && alone(s.LostWrites+s.Uncertain):
+		return "FAIL: a master crashed before it had replicated what it had acknowledged. Redis replicates\n" +
+			"after it answers; what stands before it cannot change that."
 	case s.err() != nil:
 		return "FAIL: clients saw more than a pause."
 	case s.Failovers == 0:
 		return "No failover was over in this time: try --for 20s."
 	}
 	return "PASS: every failover was a pause. No client saw an error, and nothing acknowledged was lost."
+}
+
+// crashed reports whether a master was killed.
+func (s demoSummary) crashed() bool {
+	return slices.ContainsFunc(s.Switches, func(w demoSwitch) bool { return w.Kind == crash.String() })
 }

@@ -12,10 +12,6 @@ import (
 
 // introduce says what runs, and what to do with it.
 func (d *demo) introduce(ctx context.Context) {
-	redis := "Redis " + d.group.Redis()
-	if d.o.redis == "" {
-		redis = "Redis and Sentinel simulated"
-	}
 	master := d.master(ctx)
 	var replicas []string
 	for _, a := range d.group.NodeAddrs() {
@@ -23,18 +19,20 @@ func (d *demo) introduce(ctx context.Context) {
 			replicas = append(replicas, string(a))
 		}
 	}
-	d.screen.say("\n  sidecar    %s   try: %s", d.addr(), connectWith(d.addr()))
-	d.screen.say("  before     master %s, replicas %s", master, strings.Join(replicas, " and "))
-	d.screen.say("             (%s)", redis)
+	d.screen.say("\n  sidecar    %s   (try: %s)", d.addr(), connectWith(d.addr()))
+	d.screen.say("  master     %s", master)
+	d.screen.say("  replicas   %s", strings.Join(replicas, ", "))
+	d.screen.say("  Redis      %s", d.group.Redis())
 	if a := d.sidecar.AdminAddr(); a != nil {
 		d.screen.say("  metrics    http://%s/metrics", a)
 		d.screen.say("  status     http://%s/api/v1/status", a)
 	}
 	hold := ""
-	if d.o.hold == "off" || d.o.hold == "0" || d.o.hold == "0s" {
-		hold = " The hold is off: commands never wait."
+	if d.cfg.Masters[0].Hold.Timeout.String() == "off" {
+		hold = "\nThe hold is off: no command waits for a new master."
 	}
-	d.screen.say("\n%d plain clients talk to it as to a single Redis: %d write, %d read, none retries.%s\n%s\n",
+	d.screen.say("\n%d plain clients talk to it as to a single Redis: %d write, %d read.\n"+
+		"They know nothing of Sentinel, and never retry.%s\n%s\n",
 		d.o.clients, (d.o.clients+1)/2, d.o.clients/2, hold, d.plan())
 }
 
@@ -44,7 +42,11 @@ func (d *demo) plan() string {
 	if d.o.length > 0 {
 		until = fmt.Sprintf("for %v (Ctrl-C ends sooner)", d.o.length)
 	}
-	return fmt.Sprintf("Now the master changes every %v %s:", d.o.every, until)
+	plan := fmt.Sprintf("Now the master changes every %v %s:", d.o.every, until)
+	if d.o.redis != "" {
+		plan += "\n(not before the group is stable: Sentinel takes ten seconds to demote an old master)"
+	}
+	return plan
 }
 
 // connectWith is how a person gets to addr.
