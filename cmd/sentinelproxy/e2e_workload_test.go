@@ -32,11 +32,11 @@ type writers struct {
 type writer struct {
 	id int
 
-	mu    sync.Mutex // guards acked while the writer runs
-	acked []ack
+	mu     sync.Mutex // guards the next two while the writer runs
+	acked  []ack
+	errors []string
 
 	// Owned by run; read after it.
-	errors      []string
 	uncertain   int
 	disconnects []error
 	sent        int
@@ -104,7 +104,7 @@ func (w *writer) session(ctx context.Context, addr string) error {
 		case strings.HasPrefix(line, "-UNCERTAIN"):
 			w.uncertain++
 		default:
-			w.errors = append(w.errors, strings.TrimSpace(line))
+			w.refused(strings.TrimSpace(line))
 		}
 		select {
 		case <-tick.C:
@@ -118,6 +118,23 @@ func (w *writer) note(a ack) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.acked = append(w.acked, a)
+}
+
+func (w *writer) refused(line string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.errors = append(w.errors, line)
+}
+
+// errorsSoFar returns how many error replies there were, while writers run.
+func (w *writers) errorsSoFar() int {
+	n := 0
+	for _, one := range w.all {
+		one.mu.Lock()
+		n += len(one.errors)
+		one.mu.Unlock()
+	}
+	return n
 }
 
 // firstAckAfter waits for the first acknowledgement after t, of any writer.
