@@ -16,6 +16,8 @@ import (
 // Redialling rests between attempts, with jitter. A master that was lost is
 // reported if no connection is back within lossGrace (DESIGN.md).
 const (
+	maxRefusals = 1024 // remembered; a client could try any number of passwords
+
 	redialMin = 10 * time.Millisecond
 	redialMax = 500 * time.Millisecond
 	lossGrace = 250 * time.Millisecond
@@ -287,6 +289,9 @@ func (w *worker) ready(p *pipe) {
 func (w *worker) loginRefused(p *pipe, text string) {
 	w.log.Debug("login refused by redis", "addr", p.addr, "reply", text)
 	if !strings.HasPrefix(text, "ERR ") {
+		if len(w.refusals) >= maxRefusals {
+			clear(w.refusals) // it only spares dials
+		}
 		w.refusals[p.id] = refusal{text: text, until: w.now() + refusalTTL}
 	}
 	waiting := p.waiting
@@ -323,24 +328,39 @@ func (w *worker) pipeLost(p *pipe, wasReady bool, err error) {
 	w.stats.backendLost++
 	w.log.Debug("backend connection lost", "addr", p.addr, "error", err)
 	w.reportPipe(topology.ReportLost, p, fmt.Sprint(err))
-	s := p.owner
-	if s != nil && s.own == p {
-		s.ownLost()
-		return
-	}
 	waiting := p.waiting
 	p.waiting = nil
-	if p.sessions == 0 && len(waiting) == 0 && wasReady {
-		w.pump()
-		return
+	s := p.owner
+	switch {
+	case s != nil && s.own == p && !wasReady && w.serves(p):
+		w.redialOwn(p, waiting)
+	case s != nil && s.own == p:
+		s.ownLost()
+	case p.sessions > 0 || len(waiting) > 0 || !wasReady:
+		w.redial(p, waiting)
 	}
-	w.redial(p, waiting)
-	w.pump()
+}
+
+// serves reports whether p leads to the master that is served.
+func (w *worker) serves(p *pipe) bool {
+	return w.serving && p.addr == w.route.Master && p.epoch == w.route.Epoch
+}
+
+// redialOwn tries again, after a rest, to get the connection for an own pipe that
+// was refused in its handshake.
+func (w *worker) redialOwn(old *pipe, waiting []*session) {
+	p := &pipe{
+		w: w, id: old.id, owner: old.owner, addr: old.addr, epoch: old.epoch,
+		attempts: old.attempts + 1, waiting: waiting,
+	}
+	w.owns[p] = struct{}{}
+	p.owner.own = p
+	w.reconnect(p)
 }
 
 // redial opens a pipe in the place of a lost shared one.
 func (w *worker) redial(old *pipe, waiting []*session) {
-	if !w.serving || old.addr != w.route.Master || old.epoch != w.route.Epoch {
+	if !w.serves(old) || w.pipes[old.id] != nil { // another pipe has taken its place
 		for _, s := range waiting {
 			if s.wait == waitPipe && !s.closed {
 				s.resume()

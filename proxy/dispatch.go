@@ -7,19 +7,50 @@ import (
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
-// route handles a command that is not the plain case: it finds the pipe, or says
-// what the command must wait for. It returns false if the command must wait.
+// route handles a command that is not the plain case. It returns false if the
+// command must wait.
 func (s *session) route(frame []byte, cmd *command) bool {
+	if !s.replyOff && !s.replySkip {
+		return s.dispatch(frame, cmd)
+	}
+	// What is answered here reaches nobody either. No reply to an earlier command
+	// can come meanwhile: a login has the session wait until it is answered.
+	silent := cmd.name != "CLIENT|REPLY"
+	skip := s.replySkip
+	s.mute = silent
+	handled := s.dispatch(frame, cmd)
+	if s.wait != waitLogin && !s.closing {
+		s.mute = false
+	}
+	if handled && skip && silent {
+		s.replySkip = false
+		s.refast()
+	}
+	return handled
+}
+
+// dispatch finds the pipe for a command, or says what the command must wait for.
+func (s *session) dispatch(frame []byte, cmd *command) bool {
 	if s.pending() >= outputMark {
 		s.wait = waitOutput
 		return false
 	}
-	if cmd.class == classDenied && !s.tx.active {
-		return s.answer(resp.AppendError(nil, "ERR '"+displayName(cmd.name)+
-			"' is refused by the proxy: it would break the group behind it (sentinelproxy)"))
+	if cmd == s.w.cmds.unknown && s.speaksHTTP(frame) {
+		return true
+	}
+	if s.inflight > 0 && s.mustDrain(cmd) {
+		s.wait = waitDrain
+		return false
+	}
+	if cmd.class == classDenied {
+		if !s.answer(denial(cmd)) {
+			return false
+		}
+		s.tx.refused = s.tx.active
+		return true
 	}
 	if cmd.class == classLocal && s.answersLocally(cmd) {
-		if s.inflight > 0 {
+		if s.unanswered() {
 			s.wait = waitDrain
 			return false
 		}
@@ -46,9 +77,23 @@ func (s *session) route(frame []byte, cmd *command) bool {
 	return true
 }
 
+// mustDrain reports whether a command may only go out when nothing of its session
+// is under way.
+func (s *session) mustDrain(cmd *command) bool {
+	return len(s.parked) > 0 || // else a later command could overtake refused ones
+		s.tx.ending || // one recording holds one transaction
+		cmd.class == classExec && s.tx.active && s.txBroken() ||
+		s.own != nil && s.own.queue.len() > 0 && s.own.queue.back().meta&metaStreamed != 0
+}
+
+func denial(cmd *command) []byte {
+	return resp.AppendError(nil, "ERR '"+displayName(cmd.name)+
+		"' is refused by the proxy: it would break the group behind it (sentinelproxy)")
+}
+
 // answer replies with b once every earlier command is answered.
 func (s *session) answer(b []byte) bool {
-	if s.inflight > 0 {
+	if s.unanswered() {
 		s.wait = waitDrain
 		return false
 	}
@@ -128,7 +173,7 @@ func (s *session) attach() *pipe {
 
 // refuse answers a command of an identity that Redis does not let in.
 func (s *session) refuse() {
-	if s.inflight > 0 {
+	if s.unanswered() {
 		s.wait = waitDrain
 		return
 	}
@@ -139,7 +184,7 @@ func (s *session) refuse() {
 		s.replyError("NOAUTH Redis refuses the proxy's own login: " + text + " (sentinelproxy)")
 	case s.who.user == "" && s.who.pass == "":
 		s.reqs.Unauthenticated = true
-		s.replyError("NOAUTH Authentication required.")
+		s.replyError(errNoAuth)
 	default:
 		// It was let in before: its password was changed or it was deleted.
 		s.replyError(text)
@@ -171,7 +216,7 @@ func (s *session) hold(cmd *command) bool {
 		s.wait = waitRoute
 		return false
 	}
-	if s.inflight > 0 {
+	if s.unanswered() {
 		s.wait = waitDrain
 		return false
 	}

@@ -1,6 +1,10 @@
 package proxy
 
-import "github.com/sentinelproxy/sentinelproxy/internal/resp"
+import (
+	"bytes"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+)
 
 // drain closes idle clients, and the others as they finish.
 func (w *worker) drain() {
@@ -39,7 +43,7 @@ func countCommands(b []byte) int {
 		if k == 0 || err != nil {
 			break
 		}
-		if inline || (b[1] != '0' && b[1] != '-') {
+		if inline && len(bytes.TrimSpace(b[:k])) > 0 || !inline && b[1] != '0' && b[1] != '-' {
 			n++
 		}
 		b = b[k:]

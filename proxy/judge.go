@@ -48,15 +48,11 @@ func (p *pipe) judge(why string) {
 	for i := range p.queue.len() {
 		e := p.queue.at(i)
 		pos += int(e.n)
-		if e.s == nil || e.meta&metaTx != 0 {
+		if e.s == nil || e.meta&metaTx != 0 || p.refused && e.cmd.class == classExec {
 			continue
 		}
 		if pos <= p.sent && !e.resendable() || e.meta&metaStreamed != 0 {
 			last[e.s] = i
-			if e.cmd.class == classExec {
-				e.s.tx = transaction{}
-				e.s.watching, e.s.watchLost = false, false
-			}
 		}
 	}
 	var sessions []*session
@@ -73,22 +69,20 @@ func (p *pipe) judge(why string) {
 		if s.closed || s.closing {
 			continue
 		}
+		k, stuck := last[s]
 		if len(sessions) == 0 || sessions[len(sessions)-1] != s {
 			sessions = append(sessions, s)
+			s.pullParked(stuck)
 		}
-		k, stuck := last[s]
 		switch {
 		case i == 0 && p.partial:
-			// Part of the reply is with the client: there is no way back.
-			p.w.stats.cutMidReply++
-			p.w.log.Warn("client cut off: its large reply broke off with the master",
-				"client", s.conn.RemoteAddr(), "command", e.cmd.name)
-			s.closing = true
-			s.conn.Abort()
+			s.cutMidReply(e.cmd) // part of the reply is with the client: there is no way back
 		case stuck && i <= k:
 			s.giveUp(e, pos <= p.sent, why)
-		case e.meta&metaTx != 0: // restoreTx repeats it from the recording
-		case e.cmd.class == classBlock || e.cmd.class == classMayBlock || e.cmd.class == classWait:
+		case e.meta&metaTx != 0:
+			s.pullQueued(e, frame)
+		case e.isCall() && s.blocking: // the first; those behind it have not begun
+			s.blocking = false
 			s.pulled = append(s.pulled, reissue(frame, e.cmd, s.w.now()-s.blockedAt)...)
 		default:
 			s.pulled = append(s.pulled, frame...)
@@ -96,16 +90,63 @@ func (p *pipe) judge(why string) {
 	}
 	p.queue.truncate(0)
 	for _, s := range sessions {
+		if s.tx.active && s.tx.answered == 0 {
+			s.tx = transaction{} // it begins anew
+		}
 		if !s.closing {
 			s.takeBack()
 		}
 	}
 }
 
+// pullParked settles what was refused before the commands that are being judged.
+func (s *session) pullParked(stuck bool) { //nolint:revive // a fact, not a choice of what to do
+	if stuck {
+		s.unpark()
+		return
+	}
+	for _, k := range s.parked {
+		s.pulled = append(s.pulled, k.frame...)
+	}
+	s.parked = nil
+}
+
+// pullQueued settles a command of a transaction, or MULTI itself, that got no
+// reply. Nothing of it has been executed.
+func (s *session) pullQueued(e *entry, frame []byte) {
+	t := &s.tx
+	switch {
+	case t.answered == 0:
+		s.pulled = append(s.pulled, frame...)
+	case e.meta&metaStreamed != 0 && s.stream == streamOn: // answered when the client has sent the rest of it
+		t.aborted = true
+	case e.meta&metaStreamed != 0 || t.aborted || !t.complete():
+		t.aborted = true
+		if e.meta&metaSilent == 0 {
+			s.replyError("EXECABORT " + displayName(e.cmd.name) +
+				" was not queued: the connection of the transaction was lost (sentinelproxy)")
+		}
+	default: // restoreTx repeats it from the recording
+	}
+}
+
+// cutMidReply ends a session that has got a part of a reply whose rest will not
+// come, or may not be passed on.
+func (s *session) cutMidReply(cmd *command) {
+	s.w.stats.cutMidReply++
+	s.w.log.Warn("client cut off: its large reply broke off with the master",
+		"client", s.conn.RemoteAddr(), "command", cmd.name)
+	s.abort()
+}
+
 // giveUp answers a command that may not be sent again.
 func (s *session) giveUp(e *entry, sent bool, why string) {
 	if e.meta&metaStreamed != 0 && s.stream == streamOn {
 		return // answered when the client has sent the rest of it
+	}
+	if e.cmd.class == classExec || e.cmd.class == classDiscard {
+		s.tx = transaction{}
+		s.watching, s.watchLost = false, false
 	}
 	if e.meta&metaSilent != 0 {
 		return
@@ -136,6 +177,7 @@ func (s *session) takeBack() {
 		}
 		s.w.stats.resent++
 	}
+	s.tx.ending = false
 	s.resume()
 }
 
@@ -181,6 +223,11 @@ func (s *session) refused(p *pipe, e entry, frame, reply []byte) bool {
 	kind := refusedNot
 	if reply[0] == '-' {
 		kind = refusalOf(reply)
+		if s.unblocked && s.own == p && bytes.HasPrefix(reply, []byte("-UNBLOCKED client unblocked via CLIENT UNBLOCK")) {
+			s.unblocked, s.blocking = false, false
+			s.park(reissue(frame, e.cmd, s.w.now()-s.blockedAt), reply)
+			return true
+		}
 	}
 	if kind == refusedNot {
 		if len(s.parked) == 0 {
@@ -199,11 +246,11 @@ func (s *session) refused(p *pipe, e entry, frame, reply []byte) bool {
 		return false
 	}
 	if e.meta&metaTx != 0 || e.cmd.class == classExec {
-		s.restartTx(p, e, frame)
+		s.restartTx(p, e)
 		return true
 	}
-	if s.own == p && s.blocking {
-		s.blocking = false
+	if e.isCall() && s.blocking {
+		s.callEnded(p)
 		s.park(reissue(frame, e.cmd, s.w.now()-s.blockedAt), reply)
 		return true
 	}
@@ -237,10 +284,35 @@ func (s *session) settle(p *pipe) {
 	if s.own == p && !s.pinned() {
 		s.dropOwn()
 	}
+	if !s.w.serving {
+		s.takeBack() // and is held
+		return
+	}
 	s.retried = retry{addr: p.addr, epoch: p.epoch, at: s.w.now()}
 	s.takeBack()
 	s.wait = waitRetry
 	s.w.retryLater(s)
+}
+
+// unblockAll ends the calls that block on a master which may be replaced, so
+// that they end definite: a popped element is either with its client or still in
+// Redis. They go on with the time that is left of them. Without the right to
+// call CLIENT UNBLOCK they end with their connection.
+func (w *worker) unblockAll() {
+	for own := range w.owns {
+		s := own.owner
+		if s == nil || !s.blocking || s.unblocked || own.info.id == 0 || own.queue.len() == 0 {
+			continue
+		}
+		p := w.pipes[s.who]
+		if c := own.queue.back().cmd; c == nil || (c.class != classBlock && c.class != classMayBlock) ||
+			p == nil || p.state != pipeReady || p.addr != own.addr || p.epoch != own.epoch {
+			continue
+		}
+		s.unblocked = true
+		id := strconv.FormatInt(own.info.id, 10)
+		p.sendInternal(resp.AppendCommand(nil, "CLIENT", "UNBLOCK", id, "ERROR"), func([]byte) {})
+	}
 }
 
 // retry remembers on which master refused commands were sent again, and when.
@@ -257,16 +329,16 @@ func (s *session) retriedOn(p *pipe) bool {
 	return r.addr == p.addr && r.epoch == p.epoch && s.w.now()-r.at < 5*retryAfter
 }
 
-// restartTx repeats a transaction that was refused whole. Its pipe is given up,
-// so that the recording is the only truth; EXEC, if it was that, goes to the
-// front of what the client sent.
-func (s *session) restartTx(p *pipe, e entry, frame []byte) {
-	if e.cmd.class == classExec {
-		s.pulled = append(s.pulled, frame...)
-	}
+// restartTx repeats a transaction of which e was refused. Its pipe is given up, so
+// that the recording is the only truth.
+func (s *session) restartTx(p *pipe, e entry) {
+	p.queue.unpop(e)
+	p.refused = true
 	s.retried = retry{addr: p.addr, epoch: p.epoch, at: s.w.now()}
 	s.w.giveUpOwn(p)
-	s.takeBack()
+	if !s.w.serving {
+		return // it is held
+	}
 	s.wait = waitRetry
 	s.w.retryLater(s)
 }
@@ -275,6 +347,9 @@ func (s *session) restartTx(p *pipe, e entry, frame []byte) {
 // A command without a timeout, or whose timeout cannot be read, stays as it is.
 func reissue(frame []byte, cmd *command, elapsed time.Duration) []byte {
 	args := resp.Args(nil, frame)
+	if cmd.class == classOwn {
+		return frame
+	}
 	i, unit := timeoutArg(args, cmd)
 	if i <= 0 || i >= len(args) {
 		return frame

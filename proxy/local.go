@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"strconv"
+	"strings"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
 )
@@ -49,7 +50,7 @@ func (s *session) reset([]byte) bool {
 	s.mode = mode{}
 	s.detach()
 	s.who = s.w.anonymous()
-	s.reqs.Unauthenticated = false
+	s.reqs.Unauthenticated = s.w.opts.Auth == AuthPassthrough
 	s.reply([]byte("+RESET\r\n"))
 	return true
 }
@@ -117,6 +118,7 @@ func (s *session) login(user, pass string, proto int, done func(*pipe)) bool {
 			switch {
 			case reply == nil:
 				s.replyError("MASTERDOWN the connection to the master was lost while the login was checked (sentinelproxy)")
+				s.leave(p)
 			case reply[0] == '-':
 				s.reply(reply)
 				s.leave(p)
@@ -124,6 +126,7 @@ func (s *session) login(user, pass string, proto int, done func(*pipe)) bool {
 				s.reqs.Unauthenticated = false
 				done(p)
 			}
+			s.mute = false
 			s.resume()
 		})
 	})
@@ -133,9 +136,12 @@ func (s *session) login(user, pass string, proto int, done func(*pipe)) bool {
 // calls done then. If Redis refuses the new identity, the old one stays and the
 // client gets Redis' words.
 func (s *session) move(who identity, done func(*pipe)) bool {
-	if s.refusal != "" {
-		s.replyError(s.refusal)
+	if text := s.refusal; text != "" {
 		s.refusal = ""
+		if strings.HasPrefix(text, "NOAUTH") {
+			text = errNoAuth // not what Redis says to HELLO
+		}
+		s.replyError(text)
 		return true
 	}
 	if !s.w.serving {
@@ -149,6 +155,7 @@ func (s *session) move(who identity, done func(*pipe)) bool {
 	if s.own != nil {
 		s.dropOwn() // it speaks for the old identity; restore brings the modes over
 		s.lostOwn = true
+		s.watchLost = s.watching
 	}
 	s.before = s.who
 	s.detach()
@@ -249,6 +256,8 @@ func (s *session) helloReply(p *pipe) []byte {
 	b = resp.AppendBulk(b, "modules")
 	return append(b, p.info.modules...)
 }
+
+const errNoAuth = "NOAUTH Authentication required."
 
 const errClientName = "ERR Client names cannot contain spaces, newlines or special characters."
 

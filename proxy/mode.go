@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
@@ -21,6 +22,7 @@ type mode struct {
 	watchLost bool // and its connection was lost: EXEC answers nil
 	blocking  bool // a call that needs a pipe for itself is under way
 	blockedAt time.Duration
+	unblocked bool // we have asked Redis to end the call
 
 	subs       map[subscription]struct{}
 	subCalls   int // SUBSCRIBE and kin under way
@@ -42,6 +44,9 @@ type transaction struct {
 	frames   []int  // the length of each command in log
 	answered int    // of frames; their replies have reached the client
 	aborted  bool   // EXEC must fail: the recording no longer matches what the client was told
+	refused  bool   // EXEC must fail: one of its commands was refused here
+	ending   bool   // EXEC or DISCARD is under way
+	db       int    // one more than the database that a queued SELECT moves to; 0: none does
 }
 
 // txLogLimit bounds a recording; a longer transaction is aborted if its
@@ -80,11 +85,15 @@ func (s *session) subscribed() bool { return len(s.subs) > 0 }
 // unusual and its shared pipe is known.
 func (s *session) refast() {
 	s.fast = s.own == nil && s.pipe != nil && !s.replyOff && !s.replySkip && s.heldLeft == 0 &&
-		s.refusal == "" && !s.pinned() && len(s.parked) == 0
+		s.refusal == "" && !s.pinned() && len(s.parked) == 0 && !s.reqs.Unauthenticated
 }
 
 // transmit sends a command that may go out now on p, with what its class needs.
 func (s *session) transmit(p *pipe, frame []byte, cmd *command) {
+	if s.reqs.Unauthenticated { // it is let in
+		s.reqs.Unauthenticated = false
+		s.refast()
+	}
 	var m meta
 	if cmd.write() {
 		m = metaWrite
@@ -111,7 +120,12 @@ func (s *session) transmit(p *pipe, frame []byte, cmd *command) {
 	case classWait:
 		p.sendInternal(pingFrame(), func([]byte) {})
 		s.startCall(&m)
-	case classBlock, classMayBlock, classOwn:
+	case classBlock, classMayBlock:
+		if p == s.own {
+			s.startCall(&m)
+			s.w.sharedPipe(s.who) // to end the call by, should the master be replaced
+		}
+	case classOwn:
 		if p == s.own {
 			s.startCall(&m)
 		}
@@ -126,10 +140,36 @@ func (s *session) transmit(p *pipe, frame []byte, cmd *command) {
 	p.send(s, frame, cmd, m)
 }
 
+// startCall notes that a call which needs the own pipe begins, unless an earlier
+// one is still under way: then it begins when that ends.
 func (s *session) startCall(m *meta) {
-	s.blocking = true
-	s.blockedAt = s.w.now()
 	*m |= metaOrder
+	if s.blocking {
+		return
+	}
+	s.blocking, s.unblocked = true, false
+	s.blockedAt = s.w.now()
+}
+
+// callEnded notes that the call under way is over, and that the next one of the
+// same pipe begins.
+func (s *session) callEnded(p *pipe) {
+	s.blocking, s.unblocked = false, false
+	for i := range p.queue.len() {
+		if e := p.queue.at(i); e.s == s && e.isCall() {
+			s.blocking, s.blockedAt = true, s.w.now()
+			return
+		}
+	}
+}
+
+// isCall reports whether startCall was called for e.
+func (e *entry) isCall() bool {
+	if e.meta&metaOrder == 0 || e.meta&metaTx != 0 {
+		return false
+	}
+	c := e.cmd.class
+	return c == classBlock || c == classMayBlock || c == classOwn || c == classWait
 }
 
 // transmitQueued sends a command between MULTI and EXEC.
@@ -137,26 +177,48 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 	m |= metaOrder
 	switch cmd.class {
 	case classExec:
-		if s.watchLost || s.tx.aborted {
-			s.refuseExec(p, frame, cmd)
+		s.tx.ending = true
+		if s.txBroken() {
+			s.refuseExec(p, cmd, m)
 			return
 		}
 	case classDiscard:
+		s.tx.ending = true
 	default:
 		s.tx.record(frame)
 		m = m&^metaWrite | metaTx
-		if cmd.class == classLocal || cmd.class == classSticky {
+		if c := cmd.class; c == classLocal || c == classSticky || c == classSubscribe {
 			s.sticky = true // what it does to the connection takes effect at EXEC
+			s.noteSelect(frame, cmd)
 		}
 	}
 	p.send(s, frame, cmd, m)
 }
 
+// txBroken reports whether EXEC must fail.
+func (s *session) txBroken() bool { return s.watchLost || s.tx.aborted || s.tx.refused }
+
+// noteSelect remembers the database that a queued SELECT moves to at EXEC.
+func (s *session) noteSelect(frame []byte, cmd *command) {
+	if cmd.name != "SELECT" {
+		return
+	}
+	args := resp.Args(nil, frame)
+	if db, err := strconv.Atoi(string(args[len(args)-1])); err == nil && db >= 0 {
+		s.tx.db = db + 1
+	}
+}
+
 // refuseExec ends a transaction that may not run: on the backend by DISCARD, to
-// the client as a touched WATCH key or as EXECABORT.
-func (s *session) refuseExec(p *pipe, _ []byte, cmd *command) {
+// the client as a touched WATCH key or as EXECABORT. Nothing of the session is
+// under way.
+func (s *session) refuseExec(p *pipe, cmd *command, m meta) {
 	answer := resp.AppendError(nil, "EXECABORT Transaction discarded because its connection was lost. (sentinelproxy)")
-	if s.watchLost && !s.tx.aborted {
+	switch {
+	case s.tx.aborted:
+	case s.tx.refused:
+		answer = resp.AppendError(nil, "EXECABORT Transaction discarded because of previous errors.")
+	default:
 		answer = nullReply(s.who.proto)
 	}
 	e := entry{s: s, cmd: cmd}
@@ -166,7 +228,9 @@ func (s *session) refuseExec(p *pipe, _ []byte, cmd *command) {
 		if s.closed {
 			return
 		}
-		s.reply(answer)
+		if m&metaSilent == 0 {
+			s.reply(answer)
+		}
 		s.replied(p, e, answer)
 		if reply != nil {
 			s.after(p)
@@ -198,7 +262,7 @@ func (s *session) remember(frame []byte, cmd *command) {
 const maxSetup = 64
 
 // replied takes note of a reply that changes the session's mode.
-func (s *session) replied(_ *pipe, e entry, reply []byte) {
+func (s *session) replied(p *pipe, e entry, reply []byte) {
 	if e.meta&metaTx != 0 {
 		s.tx.answered++
 		if e.cmd.class == classMulti && reply[0] == '-' && len(s.tx.frames) == 1 {
@@ -208,12 +272,18 @@ func (s *session) replied(_ *pipe, e entry, reply []byte) {
 	}
 	switch e.cmd.class {
 	case classExec, classDiscard:
+		if db := s.tx.db; db > 0 && e.cmd.class == classExec && reply[0] == '*' && reply[1] != '-' {
+			s.who.db = db - 1 // its own pipe is there already, and stays: the session is sticky
+			s.detach()
+		}
 		s.tx = transaction{}
 		s.watching, s.watchLost = false, false
 	case classUnwatch:
 		s.watching, s.watchLost = false, false
 	case classBlock, classMayBlock, classOwn, classWait:
-		s.blocking = false
-	case classShared, classLocal, classMulti, classWatch, classSubscribe, classSticky, classDenied, classContainer:
+		s.callEnded(p)
+	case classSubscribe:
+		s.subCalls-- // it was refused: confirmations do not come this way
+	case classShared, classLocal, classMulti, classWatch, classSticky, classDenied, classContainer:
 	}
 }

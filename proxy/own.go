@@ -77,7 +77,7 @@ func (s *session) restoreTx(p *pipe) {
 	if !t.complete() {
 		t.aborted = true
 	}
-	if t.aborted {
+	if t.aborted { // pullQueued has answered what was under way
 		p.sendInternal(resp.AppendCommand(nil, "MULTI"), func([]byte) {})
 		return
 	}
@@ -149,5 +149,7 @@ func (s *session) revive() {
 		s.wait = waitRoute
 		return
 	}
-	s.pin(nil)
+	if s.pin(nil) == nil && s.wait == waitNone {
+		s.end() // it was answered with an error that nobody asked for
+	}
 }

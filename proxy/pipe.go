@@ -75,6 +75,7 @@ type pipe struct {
 	replies resp.Replies
 	in      []byte // an incomplete reply
 	partial bool   // part of the oldest reply has been passed on already
+	refused bool   // own pipes: the transaction on it was refused, so its EXEC cannot run
 
 	waiting  []*session // want to send, but cannot yet
 	internal []func(reply []byte)
@@ -136,12 +137,15 @@ func (p *pipe) Output(bufs [][]byte) [][]byte {
 	return append(bufs, p.buf[p.sent:end])
 }
 
-// begun returns the end of the last command of which the kernel has a part: its
-// rest must follow whatever happens.
+// begun returns the end of what may be sent while nothing new may: the rest of a
+// command of which the kernel has a part, and commands of ours behind it.
 func (p *pipe) begun() int {
 	pos := p.head
-	for i := 0; i < p.queue.len() && pos < p.sent; i++ {
+	for i := range p.queue.len() {
 		e := p.queue.at(i)
+		if pos >= p.sent && e.s != nil {
+			break
+		}
 		if e.meta&metaStreamed != 0 {
 			return len(p.buf)
 		}
@@ -158,6 +162,7 @@ func (p *pipe) Wrote(n int) {
 		p.head, p.sent = 0, 0
 		if p.owner != nil {
 			p.owner.streamDrained(p)
+			p.w.pump()
 		}
 	}
 }
@@ -167,7 +172,12 @@ func (p *pipe) Data(b []byte) {
 	if p.state == pipeClosed {
 		return
 	}
-	doubt := p.w.doubts(p)
+	p.receive(b)
+	p.w.pump()
+}
+
+func (p *pipe) receive(b []byte) {
+	trust := p.w.trusts(p)
 	joined := len(p.in) > 0
 	if joined {
 		p.in = append(p.in, b...)
@@ -184,7 +194,7 @@ func (p *pipe) Data(b []byte) {
 		if n == 0 {
 			break
 		}
-		p.deliver(b[off:off+n], doubt)
+		p.deliver(b[off:off+n], trust)
 		off += n
 	}
 	if p.state == pipeClosed {
@@ -193,7 +203,7 @@ func (p *pipe) Data(b []byte) {
 	}
 	rest := b[off:]
 	if len(rest) > 0 && p.replies.Need() > largeReply {
-		rest = rest[p.passPart(rest):]
+		rest = rest[p.passPart(rest, trust):]
 	}
 	switch {
 	case len(rest) == 0:
@@ -206,26 +216,42 @@ func (p *pipe) Data(b []byte) {
 	default:
 		p.in = append(p.w.takeBuf(), rest...)
 	}
-	p.w.pump()
+	p.makeRoom()
+}
+
+// makeRoom lets sessions go on that wait for the window, and closes a retired
+// pipe that has delivered its last reply.
+func (p *pipe) makeRoom() {
+	switch {
+	case p.state == pipeRetired && p.queue.len() == 0 && !p.partial:
+		p.end()
+	case len(p.waiting) > 0 && p.state == pipeReady &&
+		p.queue.len() < windowCommands/2 && len(p.buf)-p.head < windowBytes/2:
+		p.w.wakeAll(p)
+	}
 }
 
 // passPart hands part of a reply that is too long to keep to the session that
 // waits for it. From then on the pipe is only good for that reply and those
 // behind it.
-func (p *pipe) passPart(b []byte) int {
+func (p *pipe) passPart(b []byte, t trust) int {
 	if p.queue.len() == 0 {
 		return 0
 	}
 	e := p.queue.front()
 	k := p.replies.Streamable(len(b))
-	if k == 0 || e.meta&(metaInternal|metaOrder) != 0 {
-		return 0
+	if k == 0 || e.s == nil || e.meta&metaTx != 0 || e.cmd.class == classSubscribe || e.s.subscribed() ||
+		len(e.s.parked) > 0 || len(e.s.kept) > 0 {
+		return 0 // it must be seen whole
+	}
+	if !p.partial && (b[0] == '>' || t != trusted && e.meta&metaWrite != 0) {
+		return 0 // so must a push, which belongs to nobody, and what may not reach its client
 	}
 	if p.owner == nil && p.state == pipeReady {
 		p.retire()
 	}
 	p.partial = true
-	if e.s != nil && !e.s.closed && e.meta&metaSilent == 0 {
+	if !e.s.closed && e.meta&metaSilent == 0 {
 		e.s.reply(b[:k])
 		p.rest(e.s)
 	}
@@ -245,18 +271,22 @@ func (p *pipe) rest(s *session) {
 }
 
 // deliver gives one complete reply to whom it belongs.
-func (p *pipe) deliver(reply []byte, doubt bool) {
-	if p.owner != nil && p.owner.takesFrame(p, reply) {
+func (p *pipe) deliver(reply []byte, t trust) {
+	whole := !p.partial // else it is the end of a reply and may begin with anything
+	if whole && p.owner != nil && p.owner.takesFrame(p, reply) {
 		return
 	}
-	if p.queue.len() == 0 || (len(reply) > 0 && reply[0] == '>') {
+	if p.queue.len() == 0 || whole && reply[0] == '>' {
 		p.unasked(reply)
 		return
 	}
 	e := p.queue.pop()
 	s := e.s
-	if s != nil && (reply[0] == '-' || len(s.parked) > 0) && !s.closed && !p.partial {
+	if s != nil && (reply[0] == '-' || len(s.parked) > 0) && !s.closed && whole {
 		if s.refused(p, e, p.buf[p.head:p.head+int(e.n)], reply) {
+			if p.state == pipeClosed {
+				return // given up, and e judged with the rest
+			}
 			s.inflight--
 			p.release(int(e.n))
 			s.settle(p)
@@ -276,16 +306,23 @@ func (p *pipe) deliver(reply []byte, doubt bool) {
 	}
 	if p.partial {
 		p.partial = false
-		s.reply(reply)
+		switch {
+		case e.meta&metaSilent != 0:
+		case t == doubted && e.meta&metaWrite != 0:
+			s.cutMidReply(e.cmd)
+		default:
+			s.reply(reply)
+		}
+		if e.meta&metaOrder != 0 {
+			s.replied(p, e, reply)
+		}
 		s.after(p)
 		return
 	}
-	if doubt && e.meta&metaWrite != 0 && reply[0] != '-' {
-		s.uncertain(e.cmd, "the master was being replaced when it answered")
-		s.after(p)
-		return
-	}
-	if e.meta&metaSilent == 0 {
+	switch {
+	case e.meta&metaSilent != 0:
+	case t != trusted && s.withhold(&e, reply, t):
+	default:
 		s.reply(reply)
 	}
 	if e.meta&metaOrder != 0 {
@@ -326,14 +363,13 @@ func (p *pipe) unasked(reply []byte) {
 // EOF means that Redis closed the connection.
 func (p *pipe) EOF() {
 	p.lost(errBackendClosed)
+	p.w.pump()
 }
 
 // Closed is the end of the connection, however it came.
 func (p *pipe) Closed(err error) {
-	if p.state == pipeClosed {
-		return
-	}
 	p.lost(err)
+	p.w.pump()
 }
 
 // retire has the pipe take nothing new. Sessions with nothing under way on it

@@ -35,6 +35,13 @@ func (q *queue) pop() entry {
 	return e
 }
 
+// unpop puts back what pop has just returned.
+func (q *queue) unpop(e entry) {
+	q.head = (q.head - 1) & (len(q.ring) - 1)
+	q.ring[q.head] = e
+	q.n++
+}
+
 func (q *queue) at(i int) *entry { return &q.ring[(q.head+i)&(len(q.ring)-1)] }
 func (q *queue) front() *entry   { return q.at(0) }
 func (q *queue) back() *entry    { return q.at(q.n - 1) }

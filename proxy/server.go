@@ -220,6 +220,12 @@ func (c *client) EOF() {
 	c.w.pump()
 }
 
+// Left implements evloop.Leaver.
+func (c *client) Left() {
+	c.session.Left()
+	c.w.pump()
+}
+
 // Wrote implements evloop.Handler.
 func (c *client) Wrote(n int) {
 	c.session.Wrote(n)

@@ -62,16 +62,19 @@ type session struct {
 	closed  bool
 	closing bool // nothing more is handled; it closes when out is written
 	eof     bool // the client sends no more
+	left    bool // it will send no more, but what it sent is not read yet
 	queued  bool // in worker.runnable
 	listed  bool // in worker.held
-	noLogin bool // the last login check said that this identity must log in
+	asks    bool // letIn waits for a route
+	mute    bool // what is replied now reaches nobody: CLIENT REPLY, or cut off
 
 	heldSince time.Duration // when it began to wait for the route
 	heldLeft  int           // commands counted as held and not yet accounted for
 	retried   retry         // a second refusal by the same master is passed on
 	pulled    []byte        // commands given back by a pipe, until takeBack
 	parked    []parked
-	slowPipe  *pipe // reads again when our client has read
+	kept      []kept // replies that a suspicion keeps back
+	slowPipe  *pipe  // reads again when our client has read
 
 	mode // CLIENT REPLY, names, transactions, subscriptions: see mode.go
 }
@@ -94,6 +97,9 @@ func (s *session) Data(b []byte) {
 		s.in = append(s.w.takeBuf(), b[used:]...)
 	}
 	s.throttle()
+	if s.lostOwn || s.w.draining {
+		s.w.schedule(s)
+	}
 }
 
 // run handles what was received and can be handled now.
@@ -107,8 +113,10 @@ func (s *session) run() {
 		case used == len(s.in) || s.closing:
 			s.w.giveBuf(s.in)
 			s.in = nil
-		case used > 0:
+		case used > len(s.in)-used:
 			s.in = s.in[:copy(s.in, s.in[used:])]
+		case used > 0: // a long pipeline is not moved for each piece of it
+			s.in = s.in[used:]
 		}
 	}
 	s.revive()
@@ -133,6 +141,10 @@ func (s *session) throttle() {
 	}
 	if s.wait == waitRoute && !s.listed {
 		s.w.addHeld(s)
+		if s.eof || s.left {
+			s.depart() // as if it had left while held
+			return
+		}
 	}
 	if limit == 0 || len(s.in) > limit {
 		s.conn.Pause()
@@ -144,14 +156,46 @@ func (s *session) throttle() {
 // finish closes a session whose client has sent its last command and has its
 // last reply.
 func (s *session) finish() {
+	if s.closing {
+		return
+	}
 	if s.drained() || s.w.draining && s.subscribed() {
 		s.end()
 		return
 	}
-	if s.eof && !s.closing && s.inflight == 0 && (s.wait == waitNone || len(s.in) == 0) && len(s.parked) == 0 {
-		s.closing = true
-		s.conn.CloseFlushed()
+	switch {
+	case !s.eof:
+	case s.blocked(), s.stream != streamOff && len(s.in) == 0: // neither will ever end
+		s.depart()
+	case s.inflight > 0 || len(s.parked) > 0 || len(s.kept) > 0 || s.wait == waitLogin:
+	case s.wait == waitNone || len(s.in) == 0:
+		s.end()
 	}
+}
+
+// depart closes the session of a client that is gone: what was answered is
+// written, what was not will not be.
+func (s *session) depart() {
+	if s.own != nil {
+		s.dropOwn()
+	}
+	s.end()
+}
+
+// blocked reports whether the next reply is that of a call which may take for
+// ever.
+func (s *session) blocked() bool {
+	if s.own == nil {
+		return false
+	}
+	for i := range s.own.queue.len() {
+		e := s.own.queue.at(i)
+		if e.s == nil {
+			continue
+		}
+		return e.isCall() && e.cmd.class != classOwn
+	}
+	return false
 }
 
 // consume handles complete commands from b until one must wait, and returns how
@@ -169,9 +213,15 @@ func (s *session) consume(b []byte) int {
 		}
 		n, inline, err := s.reqs.Next(b[off:])
 		if err != nil {
-			if s.inflight > 0 {
+			s.reqs = resp.Requests{Unauthenticated: s.reqs.Unauthenticated}
+			if s.unanswered() {
 				s.wait = waitDrain
-				s.reqs = resp.Requests{Unauthenticated: s.reqs.Unauthenticated}
+				break
+			}
+			if resp.LoginLimit(err) && s.letIn() {
+				continue
+			}
+			if s.wait != waitNone {
 				break
 			}
 			s.protocolError(err)
@@ -219,15 +269,42 @@ func (s *session) inline(line []byte) (frame []byte, ok bool) {
 	if len(args) == 0 {
 		return nil, true
 	}
-	if name := string(args[0]); equalFold(name, "post") || equalFold(name, "host:") {
-		// A browser was tricked into talking to us (securityWarningCommand in
-		// redis/src/server.c): no answer, just the door.
-		s.w.log.Warn("possible security attack: a client speaks http", "client", s.conn.RemoteAddr())
-		s.closing = true
-		s.conn.Close()
-		return nil, false
-	}
 	return resp.AppendCommand(nil, args...), true
+}
+
+// speaksHTTP reports whether a browser was tricked into talking to us, and if so
+// shows it the door without a word (securityWarningCommand in redis/src/server.c).
+func (s *session) speaksHTTP(frame []byte) bool {
+	arg, _ := resp.Arg(frame, 0)
+	if name := string(arg); !equalFold(name, "post") && !equalFold(name, "host:") {
+		return false
+	}
+	s.w.log.Warn("possible security attack: a client speaks http", "client", s.conn.RemoteAddr())
+	s.closing = true
+	s.conn.Close()
+	return true
+}
+
+// letIn finds out whether the client must log in, for a command past the limits
+// of those who must. It returns true if it need not; otherwise the session must
+// wait to know, or is not let in.
+func (s *session) letIn() bool {
+	if s.refusal != "" {
+		s.refusal = ""
+		return false
+	}
+	if !s.w.serving {
+		if s.asks = s.w.mayHold() && !s.expired; s.asks {
+			s.wait = waitRoute
+		}
+		return false
+	}
+	s.asks = false
+	if _, refused := s.w.refusedLately(s.who); refused || s.attach() == nil {
+		return false
+	}
+	s.reqs.Unauthenticated = false
+	return true
 }
 
 // protocolError answers as Redis does and closes after it.
@@ -277,7 +354,7 @@ func (s *session) command(frame []byte) bool {
 
 // reply appends to what the client will get.
 func (s *session) reply(b []byte) {
-	if s.closed {
+	if s.closed || s.mute {
 		return
 	}
 	if s.out == nil {
@@ -289,9 +366,14 @@ func (s *session) reply(b []byte) {
 		s.w.stats.outputCut++
 		s.w.log.Warn("client cut off: it does not read its replies",
 			"client", s.conn.RemoteAddr(), "pending_bytes", len(s.out)-s.outOff)
-		s.closing = true
-		s.conn.Abort()
+		s.abort()
 	}
+}
+
+// abort ends the session at once, and what it has to say with it.
+func (s *session) abort() {
+	s.closing, s.mute = true, true
+	s.conn.Abort()
 }
 
 func (s *session) replyError(text string) { s.reply(resp.AppendError(nil, text)) }
@@ -312,7 +394,7 @@ func (s *session) Wrote(n int) {
 	if s.outOff == len(s.out) {
 		s.w.giveBuf(s.out)
 		s.out, s.outOff = nil, 0
-	} else if s.outOff > outputMark {
+	} else if s.outOff > outputMark && s.outOff >= len(s.out)-s.outOff {
 		s.out = s.out[:copy(s.out, s.out[s.outOff:])]
 		s.outOff = 0
 	}
@@ -340,6 +422,9 @@ func (s *session) resume() {
 // after is called when a reply was delivered on p.
 func (s *session) after(p *pipe) {
 	if s.inflight > 0 {
+		if s.eof {
+			s.w.schedule(s)
+		}
 		return
 	}
 	if s.own == p && !s.pinned() {
@@ -347,8 +432,18 @@ func (s *session) after(p *pipe) {
 	}
 	if s.wait == waitDrain {
 		s.resume()
-	} else if s.eof {
+	} else if s.eof || s.w.draining {
 		s.w.schedule(s)
+	}
+}
+
+// Left means that the client is gone while it is not read. If it is held, nobody
+// knows that it still cares: its commands are dropped unsent. Otherwise what it
+// sent is still answered.
+func (s *session) Left() {
+	s.left = true
+	if !s.closing && s.wait == waitRoute {
+		s.depart()
 	}
 }
 
@@ -360,12 +455,8 @@ func (s *session) EOF() {
 	if s.closing {
 		return
 	}
-	if s.wait == waitRoute || s.subscribed() || s.blocking {
-		s.closing = true
-		s.conn.CloseFlushed()
-		if s.inflight > 0 && s.own != nil {
-			s.conn.Close()
-		}
+	if s.wait == waitRoute || s.subscribed() || s.stream != streamOff {
+		s.depart()
 		return
 	}
 	s.finish()
@@ -398,7 +489,7 @@ func (s *session) Closed(err error) {
 			s.w.giveBuf(b)
 		}
 	}
-	s.in, s.out, s.parked, s.pulled = nil, nil, nil, nil
+	s.in, s.out, s.parked, s.kept, s.pulled = nil, nil, nil, nil, nil
 }
 
 func equalFold(a, lower string) bool {

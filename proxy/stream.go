@@ -1,5 +1,7 @@
 package proxy
 
+import "bytes"
+
 // streamState says whether a command too large to collect is passing through.
 type streamState uint8
 
@@ -21,21 +23,27 @@ const (
 // the session must wait.
 func (s *session) startStream(b []byte) int {
 	cmd := s.w.cmds.find(b)
+	if cmd.class == classDenied || cmd.class == classLocal { // the latter have no use for such an argument
+		if s.inflight > 0 {
+			s.wait = waitDrain
+			return 0
+		}
+		return s.discard(b, string(bytes.TrimSpace(denial(cmd)[1:])))
+	}
 	if !s.w.serving {
-		if s.w.mayHold() {
+		if s.w.mayHold() && !s.expired {
 			s.wait = waitRoute
 			return 0
 		}
-		s.streamErr = s.w.outage()
-		s.stream = streamDiscard
-		return s.continueStream(b)
+		s.expired = s.heldLeft > 0
+		s.w.stats.rejected++
+		return s.discard(b, s.w.outage())
 	}
 	p := s.own
 	if p == nil {
 		if p = s.pin(cmd); p == nil {
 			if s.wait == waitNone && !s.closing { // refused, and answered: the rest is thrown away
-				s.stream, s.streamErr = streamDiscard, ""
-				return s.continueStream(b)
+				return s.discard(b, "")
 			}
 			return 0
 		}
@@ -57,8 +65,26 @@ func (s *session) startStream(b []byte) int {
 		s.tx.frames = append(s.tx.frames, 0) // not kept: the transaction cannot be repeated
 		m = metaStreamed | metaOrder | metaTx
 	}
+	switch cmd.class {
+	case classShared, classOwn, classBlock, classMayBlock, classExec, classDiscard:
+	case classWatch:
+		s.watching = true
+	default:
+		s.sticky = true
+	}
+	if s.replyOff || s.replySkip {
+		m |= metaSilent
+		s.replySkip = false
+	}
 	p.send(s, nil, cmd, m)
 	s.w.stats.commands++
+	return s.continueStream(b)
+}
+
+// discard has the rest of the command at b thrown away, and then text answered;
+// nothing if it is empty.
+func (s *session) discard(b []byte, text string) int {
+	s.stream, s.streamErr = streamDiscard, text
 	return s.continueStream(b)
 }
 

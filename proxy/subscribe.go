@@ -42,7 +42,11 @@ func (s *session) takesFrame(p *pipe, frame []byte) bool {
 	if s.subCalls == 0 && len(s.subs) == 0 && s.restoreSub == 0 {
 		return false
 	}
-	if frame[0] != '*' && frame[0] != '>' {
+	if s.who.proto == 3 {
+		if frame[0] != '>' {
+			return false // a reply, whatever it looks like
+		}
+	} else if frame[0] != '*' || !s.subscribed() && p.answersOther() {
 		return false
 	}
 	kind, channel, what := parsePubSub(frame)
@@ -72,6 +76,16 @@ func (s *session) takesFrame(p *pipe, frame []byte) bool {
 	s.reply(frame)
 	s.confirmed(p, kind, what)
 	return true
+}
+
+// answersOther reports whether the next reply is that of a client's command other
+// than SUBSCRIBE and kin.
+func (p *pipe) answersOther() bool {
+	if p.queue.len() == 0 {
+		return false
+	}
+	e := p.queue.front()
+	return e.s != nil && e.cmd.class != classSubscribe
 }
 
 // confirmed counts confirmations towards the command that asked for them.

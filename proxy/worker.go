@@ -191,6 +191,9 @@ func (w *worker) setRoute(r topology.Route) {
 				w.wakeAll(p) // its sessions wait for the route now, not for the dial
 			}
 		}
+		if len(w.held) > 0 {
+			w.armHeld() // this route may allow another wait than the last
+		}
 		w.unblockAll()
 		if r.State == topology.Down {
 			w.abandonOthers()

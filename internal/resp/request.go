@@ -25,6 +25,15 @@ const (
 	maxNumberDigits = 20
 )
 
+const (
+	errUnauthArgs = ProtocolError("unauthenticated multibulk length")
+	errUnauthBulk = ProtocolError("unauthenticated bulk length")
+)
+
+// LoginLimit reports whether err is a breach of the limits that hold only for
+// clients that must log in (Requests.Unauthenticated).
+func LoginLimit(err error) bool { return err == errUnauthArgs || err == errUnauthBulk } //nolint:errorlint // Next never wraps
+
 // Requests finds the commands in a client's bytes. It remembers how far it has
 // looked, so a command that arrives in many pieces is scanned once. The zero
 // value is ready. It is not safe for concurrent use.
@@ -65,7 +74,7 @@ func (r *Requests) Next(b []byte) (n int, inline bool, err error) {
 			return 0, false, ProtocolError("invalid multibulk length")
 		}
 		if r.Unauthenticated && v > maxUnauthArgs {
-			return 0, false, ProtocolError("unauthenticated multibulk length")
+			return 0, false, errUnauthArgs
 		}
 		if v <= 0 {
 			return p, false, nil
@@ -80,7 +89,10 @@ func (r *Requests) Next(b []byte) (n int, inline bool, err error) {
 			}
 			if b[pos] != '$' {
 				// Redis looks for the end of the line first.
-				if bytes.IndexByte(b[pos:], '\r') < 0 && len(b)-pos <= MaxInline {
+				if i := bytes.IndexByte(b[pos:], '\r'); i < 0 || pos+i+1 >= len(b) {
+					if i < 0 && len(b)-pos > MaxInline {
+						return 0, false, ProtocolError("too big bulk count string")
+					}
 					break
 				}
 				return 0, false, ProtocolError("expected '$', got '" + string(printable(b[pos])) + "'")
@@ -99,7 +111,7 @@ func (r *Requests) Next(b []byte) (n int, inline bool, err error) {
 				return 0, false, ProtocolError("invalid bulk length")
 			}
 			if r.Unauthenticated && v > maxUnauthBulk {
-				return 0, false, ProtocolError("unauthenticated bulk length")
+				return 0, false, errUnauthBulk
 			}
 			r.need, pos = v+2, p // Redis does not look at the two bytes behind it either
 		}
@@ -208,6 +220,9 @@ func number(b []byte, i int) (v, next int, ok bool) {
 		return 0, 0, false
 	}
 	digits := j - start
+	if digits == 19 && neg { // too long for v, but a number still
+		return -1, j + 2, string(b[start:j]) <= "9223372036854775808" && b[start] != '0'
+	}
 	if digits == 0 || digits > 18 || (b[start] == '0' && (digits > 1 || neg)) {
 		return 0, j + 2, false
 	}
