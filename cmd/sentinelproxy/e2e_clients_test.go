@@ -15,7 +15,6 @@ import (
 // What clients keep on their connections survives a planned failover: a blocked
 // call, a subscription, an open transaction; and a watched key counts as touched.
 func TestConnectionStateSurvivesFailover(t *testing.T) {
-	t.Parallel()
 	g := realGroup(t)
 	s := startRun(t, g)
 	for _, protocol := range []int{2, 3} {

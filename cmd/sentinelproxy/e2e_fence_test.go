@@ -15,7 +15,6 @@ import (
 // neither a majority of the Sentinels nor the replicas: writes stop within the
 // lease, and go on by themselves when the partition heals.
 func TestPartitionFences(t *testing.T) {
-	t.Parallel()
 	g := redistest.New(t, redistest.Options{DownAfter: time.Second, Relays: true})
 	s := startRun(t, g, "--hold-timeout", "300ms", "--hold-max", "off")
 	master := stable(t, g)

@@ -86,7 +86,6 @@ func stable(tb testing.TB, g *redistest.Group) *redistest.Node {
 // A planned failover is a pause: no error, no disconnect, no acknowledged write
 // lost, and writes go on before the leader publishes +switch-master.
 func TestPlannedFailover(t *testing.T) {
-	t.Parallel()
 	g := realGroup(t)
 	s := startRun(t, g)
 	w := startWriters(t, s.addr, plainClients)
@@ -130,7 +129,6 @@ func TestPlannedFailover(t *testing.T) {
 
 // kill -9 of the master, restarted after 3 s.
 func TestMasterKilled(t *testing.T) {
-	t.Parallel()
 	g := realGroup(t)
 	s := startRun(t, g)
 	w := startWriters(t, s.addr, plainClients)
@@ -153,7 +151,6 @@ func TestMasterKilled(t *testing.T) {
 // SIGSTOP of the master for 6 s: what it answers on waking reaches nobody as a
 // success.
 func TestMasterHangs(t *testing.T) {
-	t.Parallel()
 	g := realGroup(t)
 	s := startRun(t, g)
 	w := startWriters(t, s.addr, plainClients)
@@ -199,7 +196,6 @@ func (w *writers) checkCrash(tb testing.TB, master, old *redistest.Node, majorit
 // Every Sentinel stops under load, with one replica dead already: nothing is
 // noticed.
 func TestAllSentinelsStop(t *testing.T) {
-	t.Parallel()
 	g := realGroup(t)
 	s := startRun(t, g)
 	master := stable(t, g)
