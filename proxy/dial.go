@@ -79,7 +79,7 @@ func (w *worker) giveOwn(p *pipe) {
 func (w *worker) giveUpOwn(p *pipe) { w.giveUp(p) }
 
 // giveUp abandons a pipe, whatever kind it is.
-func (w *worker) giveUp(p *pipe) {
+func (*worker) giveUp(p *pipe) {
 	s := p.owner
 	p.abandon()
 	if s != nil && s.own == p {

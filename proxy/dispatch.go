@@ -112,7 +112,7 @@ func (s *session) answersLocally(cmd *command) bool {
 }
 
 // needsOwn reports whether a command can't travel on a shared pipe.
-func (s *session) needsOwn(frame []byte, cmd *command) bool {
+func (*session) needsOwn(frame []byte, cmd *command) bool {
 	switch cmd.class {
 	case classSticky, classOwn, classMulti, classWatch, classBlock, classWait, classSubscribe:
 		return true

@@ -35,6 +35,7 @@ func TestGoRedis(t *testing.T) {
 }
 
 func testPool(t *testing.T, c *redis.Client) {
+	t.Helper()
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
@@ -55,6 +56,7 @@ func testPool(t *testing.T, c *redis.Client) {
 }
 
 func testPipeline(t *testing.T, c *redis.Client) {
+	t.Helper()
 	cmds, err := c.Pipelined(t.Context(), func(p redis.Pipeliner) error {
 		for i := range 1000 {
 			p.Set(t.Context(), "pipe:"+strconv.Itoa(i), i, 0)
@@ -79,6 +81,7 @@ func testPipeline(t *testing.T, c *redis.Client) {
 
 // testWatch counts with optimistic locking from many goroutines at once.
 func testWatch(t *testing.T, c *redis.Client) {
+	t.Helper()
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -113,6 +116,7 @@ func increment(ctx context.Context, c *redis.Client) error {
 }
 
 func testPubSub(t *testing.T, c *redis.Client) {
+	t.Helper()
 	ps := c.Subscribe(t.Context(), "news")
 	defer ps.Close()
 	if err := ps.PSubscribe(t.Context(), "s*"); err != nil {
@@ -147,6 +151,7 @@ func testPubSub(t *testing.T, c *redis.Client) {
 }
 
 func testBLPop(t *testing.T, c *redis.Client) {
+	t.Helper()
 	got := make(chan string, 1)
 	go func() {
 		v, err := c.BLPop(t.Context(), testWait, "queue").Result()
@@ -166,6 +171,7 @@ func testBLPop(t *testing.T, c *redis.Client) {
 }
 
 func testLua(t *testing.T, c *redis.Client) {
+	t.Helper()
 	s := redis.NewScript(`redis.call('SET', KEYS[1], ARGV[1]); return {redis.call('GET', KEYS[1]), 42}`)
 	for range 2 { // EVALSHA, NOSCRIPT, EVAL; then EVALSHA
 		v, err := s.Run(t.Context(), c, []string{"lua"}, "x").Result()
@@ -176,6 +182,7 @@ func testLua(t *testing.T, c *redis.Client) {
 }
 
 func testScan(t *testing.T, c *redis.Client) {
+	t.Helper()
 	seen := map[string]bool{}
 	it := c.Scan(t.Context(), 0, "pool:*", 100).Iterator()
 	for it.Next(t.Context()) {

@@ -40,26 +40,21 @@ type rig struct {
 	limit int
 }
 
-func newRig(t testing.TB, change ...func(*Options)) *rig {
-	t.Helper()
+func newRig(tb testing.TB) *rig {
+	tb.Helper()
 	o := Options{Group: "orders", Loops: 1, Log: slog.New(slog.DiscardHandler)}
-	for _, f := range change {
-		f(&o)
-	}
-	r := &rig{t: t, at: time.Hour}
+	r := &rig{t: tb, at: time.Hour}
 	r.w = newWorker(r, 0, &o, newCommands())
 	return r
 }
 
 // serving is newRig with node A served.
-func serving(t testing.TB, change ...func(*Options)) *rig {
-	t.Helper()
-	r := newRig(t, change...)
+func serving(tb testing.TB) *rig {
+	tb.Helper()
+	r := newRig(tb)
 	r.serve(nodeA, 1)
 	return r
 }
-
-func withAuthNone(o *Options) { o.Auth = AuthNone }
 
 func (r *rig) now() time.Duration { return r.at }
 

@@ -140,7 +140,7 @@ func (s *session) cutMidReply(cmd *command) {
 }
 
 // giveUp answers a command that may not be sent again.
-func (s *session) giveUp(e *entry, sent bool, why string) {
+func (s *session) giveUp(e *entry, sent bool, why string) { //nolint:revive // a fact, not a choice of what to do
 	if e.meta&metaStreamed != 0 && s.stream == streamOn {
 		return // answered when the client has sent the rest of it
 	}

@@ -18,7 +18,6 @@ type snapshot struct {
 	shared   int
 	own      int
 	idle     int
-	unsent   int
 	inflight int
 }
 
@@ -99,7 +98,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCol
 func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	e := exporter{ch: ch, group: s.opts.Group}
 	var sum snapshot
-	for _, sn := range s.snapshots(context.Background()) { //nolint:usetesting // not a test
+	for _, sn := range s.snapshots(context.Background()) {
 		sum.add(&sn)
 	}
 	t := &sum.stats
@@ -157,13 +156,27 @@ func (t *stats) add(o *stats) {
 		sum *uint64
 		n   uint64
 	}{
-		{&t.accepted, o.accepted}, {&t.refusedClients, o.refusedClients}, {&t.commands, o.commands},
-		{&t.protocolErrors, o.protocolErrors}, {&t.outputCut, o.outputCut}, {&t.cutMidReply, o.cutMidReply},
-		{&t.pinned, o.pinned}, {&t.pinRefused, o.pinRefused},
-		{&t.held, o.held}, {&t.heldSent, o.heldSent}, {&t.heldFailed, o.heldFailed}, {&t.heldGone, o.heldGone},
-		{&t.rejected, o.rejected}, {&t.uncertain, o.uncertain}, {&t.resent, o.resent}, {&t.refused, o.refused},
-		{&t.dials, o.dials}, {&t.dialErrors, o.dialErrors}, {&t.backendLost, o.backendLost},
-		{&t.leaseEnded, o.leaseEnded}, {&t.holdCount, o.holdCount},
+		{&t.accepted, o.accepted},
+		{&t.refusedClients, o.refusedClients},
+		{&t.commands, o.commands},
+		{&t.protocolErrors, o.protocolErrors},
+		{&t.outputCut, o.outputCut},
+		{&t.cutMidReply, o.cutMidReply},
+		{&t.pinned, o.pinned},
+		{&t.pinRefused, o.pinRefused},
+		{&t.held, o.held},
+		{&t.heldSent, o.heldSent},
+		{&t.heldFailed, o.heldFailed},
+		{&t.heldGone, o.heldGone},
+		{&t.rejected, o.rejected},
+		{&t.uncertain, o.uncertain},
+		{&t.resent, o.resent},
+		{&t.refused, o.refused},
+		{&t.dials, o.dials},
+		{&t.dialErrors, o.dialErrors},
+		{&t.backendLost, o.backendLost},
+		{&t.leaseEnded, o.leaseEnded},
+		{&t.holdCount, o.holdCount},
 	} {
 		*f.sum += f.n
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -65,12 +66,7 @@ func (t *transaction) record(frame []byte) {
 
 // complete reports whether every command was kept.
 func (t *transaction) complete() bool {
-	for _, n := range t.frames {
-		if n == 0 {
-			return false
-		}
-	}
-	return true
+	return !slices.Contains(t.frames, 0)
 }
 
 // pinned reports whether the session must keep its own pipe.
@@ -175,16 +171,13 @@ func (e *entry) isCall() bool {
 // transmitQueued sends a command between MULTI and EXEC.
 func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 	m |= metaOrder
-	switch cmd.class {
-	case classExec:
+	if cmd.class == classExec || cmd.class == classDiscard {
 		s.tx.ending = true
-		if s.txBroken() {
+		if cmd.class == classExec && s.txBroken() {
 			s.refuseExec(p, cmd, m)
 			return
 		}
-	case classDiscard:
-		s.tx.ending = true
-	default:
+	} else {
 		s.tx.record(frame)
 		m = m&^metaWrite | metaTx
 		if c := cmd.class; c == classLocal || c == classSticky || c == classSubscribe {

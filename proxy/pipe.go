@@ -98,9 +98,6 @@ type serverInfo struct {
 	modules               []byte // as Redis wrote them
 }
 
-// open reports whether the pipe takes commands now.
-func (p *pipe) open() bool { return p.state == pipeReady }
-
 // full reports whether the window is used up.
 func (p *pipe) full() bool {
 	return len(p.buf)-p.head >= windowBytes || p.queue.len() >= windowCommands

@@ -205,6 +205,7 @@ func (s *Server) adopt(i int, sock evloop.Socket) {
 // has set free.
 type client struct {
 	*session
+
 	server *Server
 }
 
@@ -328,7 +329,7 @@ type loopHost struct {
 	loop   *evloop.Loop
 }
 
-func (h *loopHost) now() time.Duration { return boottime.Now() }
+func (*loopHost) now() time.Duration { return boottime.Now() }
 
 func (h *loopHost) after(d time.Duration, f func()) timer { return h.loop.After(d, f) }
 

@@ -104,9 +104,10 @@ func (r *running) client(change ...func(*redis.Options)) *redis.Client {
 
 // raw is a connection that speaks bytes.
 type raw struct {
-	tb testing.TB
 	net.Conn
-	r *bufio.Reader
+
+	tb testing.TB
+	r  *bufio.Reader
 }
 
 func dialRaw(tb testing.TB, network, addr string) *raw {
@@ -118,7 +119,7 @@ func dialRaw(tb testing.TB, network, addr string) *raw {
 	}
 	tb.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(testWait))
-	return &raw{tb: tb, Conn: c, r: bufio.NewReaderSize(c, 64<<10)}
+	return &raw{Conn: c, tb: tb, r: bufio.NewReaderSize(c, 64<<10)}
 }
 
 func (r *running) raw() *raw {

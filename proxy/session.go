@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
@@ -40,6 +41,8 @@ const (
 // session is one client: its bytes in, its replies out, and which pipe it uses.
 // It is owned by its worker's loop.
 type session struct {
+	mode // CLIENT REPLY, names, transactions, subscriptions: see mode.go
+
 	w    *worker
 	conn wire
 	id   int64
@@ -75,8 +78,6 @@ type session struct {
 	parked    []parked
 	kept      []kept // replies that a suspicion keeps back
 	slowPipe  *pipe  // reads again when our client has read
-
-	mode // CLIENT REPLY, names, transactions, subscriptions: see mode.go
 }
 
 // Data takes what the client sent.
@@ -255,66 +256,6 @@ func (s *session) consume(b []byte) int {
 	return off
 }
 
-// inline turns a line into a command in array form; empty for a blank line. ok
-// is false if the line ended the session.
-func (s *session) inline(line []byte) (frame []byte, ok bool) {
-	for len(line) > 0 && (line[len(line)-1] == '\n' || line[len(line)-1] == '\r') {
-		line = line[:len(line)-1]
-	}
-	args, ok := resp.SplitInline(line)
-	if !ok {
-		s.protocolError(resp.ProtocolError("unbalanced quotes in request"))
-		return nil, false
-	}
-	if len(args) == 0 {
-		return nil, true
-	}
-	return resp.AppendCommand(nil, args...), true
-}
-
-// speaksHTTP reports whether a browser was tricked into talking to us, and if so
-// shows it the door without a word (securityWarningCommand in redis/src/server.c).
-func (s *session) speaksHTTP(frame []byte) bool {
-	arg, _ := resp.Arg(frame, 0)
-	if name := string(arg); !equalFold(name, "post") && !equalFold(name, "host:") {
-		return false
-	}
-	s.w.log.Warn("possible security attack: a client speaks http", "client", s.conn.RemoteAddr())
-	s.closing = true
-	s.conn.Close()
-	return true
-}
-
-// letIn finds out whether the client must log in, for a command past the limits
-// of those who must. It returns true if it need not; otherwise the session must
-// wait to know, or is not let in.
-func (s *session) letIn() bool {
-	if s.refusal != "" {
-		s.refusal = ""
-		return false
-	}
-	if !s.w.serving {
-		if s.asks = s.w.mayHold() && !s.expired; s.asks {
-			s.wait = waitRoute
-		}
-		return false
-	}
-	s.asks = false
-	if _, refused := s.w.refusedLately(s.who); refused || s.attach() == nil {
-		return false
-	}
-	s.reqs.Unauthenticated = false
-	return true
-}
-
-// protocolError answers as Redis does and closes after it.
-func (s *session) protocolError(err error) {
-	s.w.stats.protocolErrors++
-	s.w.log.Debug("protocol error from client", "client", s.conn.RemoteAddr(), "error", err)
-	s.replyError("ERR " + err.Error())
-	s.end()
-}
-
 // end closes the session once its replies are written.
 func (s *session) end() {
 	s.closing = true
@@ -355,6 +296,10 @@ func (s *session) command(frame []byte) bool {
 // reply appends to what the client will get.
 func (s *session) reply(b []byte) {
 	if s.closed || s.mute {
+		return
+	}
+	if len(s.kept) > 0 {
+		s.kept = append(s.kept, kept{reply: bytes.Clone(b)}) // it may not overtake them
 		return
 	}
 	if s.out == nil {

@@ -69,7 +69,7 @@ func (s *session) startStream(b []byte) int {
 	case classShared, classOwn, classBlock, classMayBlock, classExec, classDiscard:
 	case classWatch:
 		s.watching = true
-	default:
+	case classSticky, classMulti, classUnwatch, classWait, classSubscribe, classLocal, classDenied, classContainer:
 		s.sticky = true
 	}
 	if s.replyOff || s.replySkip {

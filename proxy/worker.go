@@ -444,7 +444,7 @@ func (w *worker) report(r topology.Report) {
 }
 
 // wakeAll has the sessions that wait for p look again.
-func (w *worker) wakeAll(p *pipe) {
+func (*worker) wakeAll(p *pipe) {
 	for _, s := range p.waiting {
 		if s.wait == waitPipe && !s.closed {
 			s.resume()

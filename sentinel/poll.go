@@ -131,7 +131,7 @@ func (p *poller) exchange(ctx context.Context, s scope) (answer, error) {
 	if err != nil && !isReply(err) {
 		return answer{}, err
 	}
-	refused := err != nil // the login, unless a command has an error of its own
+	refused := err != nil      // the login, unless a command has an error of its own
 	for _, cmd := range cmds { // the first error may be a reply and a later one the connection's
 		if err := cmd.Err(); err != nil {
 			if !isReply(err) {

@@ -122,7 +122,7 @@ func FuzzDecode(f *testing.F) {
 
 func TestDecode(t *testing.T) {
 	v, n, err := Decode([]byte("%2\r\n+role\r\n$6\r\nmaster\r\n+id\r\n:7\r\n"))
-	if err != nil || n != 35 || string(v.Lookup("role").Str) != "master" || v.Lookup("id").Int() != 7 {
+	if err != nil || n != 32 || string(v.Lookup("role").Str) != "master" || v.Lookup("id").Int() != 7 {
 		t.Errorf("got %+v, %d, %v", v, n, err)
 	}
 	if got := v.Lookup("nothing"); got.Type != 0 || got.Str != nil || got.Int() != 0 {

@@ -126,7 +126,7 @@ func (r *Requests) Next(b []byte) (n int, inline bool, err error) {
 		r.pos = pos
 		return 0, false, nil
 	}
-	r.head = false
+	r.head, r.pos = false, 0
 	return pos, false, nil
 }
 

@@ -64,7 +64,7 @@ func TestRequests(t *testing.T) {
 			for _, size := range []int{1, 3, len(tt.in)} {
 				got, err := requests([]byte(tt.in), size)
 				if !slices.Equal(got, tt.want) {
-					t.Errorf("in pieces of %d: got %q; want %q", size, got, tt.want)
+					t.Errorf("in pieces of %d: got %v; want %v", size, got, tt.want)
 				}
 				var pe ProtocolError
 				if tt.err == "" && err != nil || tt.err != "" && (!errors.As(err, &pe) || string(pe) != tt.err) {
@@ -116,7 +116,7 @@ func TestSkip(t *testing.T) {
 				t.Fatalf("pieces of %d: %v", size, err)
 			}
 			if n > 0 {
-				passed, buf = append(passed, buf[:n]...), buf[n:]
+				passed = append(passed, buf[:n]...)
 				break
 			}
 			if r.Under() {
@@ -139,7 +139,7 @@ func FuzzRequests(f *testing.F) {
 		whole, errWhole := requests(b, len(b)+1)
 		split, errSplit := requests(b, int(x), int(y))
 		if !slices.Equal(whole, split) {
-			t.Errorf("%q: whole %q, in pieces %q", b, whole, split)
+			t.Errorf("%q: whole %v, in pieces %v", b, whole, split)
 		}
 		if (errWhole == nil) != (errSplit == nil) {
 			t.Errorf("%q: whole %v, in pieces %v", b, errWhole, errSplit)

@@ -1,0 +1,397 @@
+package proxy
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// TestSimulation plays random traffic against model masters, with connections
+// that break, bytes that come in pieces, and routes that change. It checks that
+// every client gets exactly one reply for each command, in order and its own;
+// that no write runs twice on one timeline; that an acknowledged write is on the
+// timeline of the master; and that held commands are accounted for.
+func TestSimulation(t *testing.T) {
+	runs := 300
+	if testing.Short() {
+		runs = 50
+	}
+	first := uint64(1)
+	if s := os.Getenv("SIM_SEED"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, runs = n, 1
+	}
+	for seed := first; seed < first+uint64(runs); seed++ {
+		if !t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { simulate(t, seed) }) {
+			t.Fatalf("SIM_SEED=%d repeats it", seed)
+		}
+	}
+}
+
+// sim is one simulation.
+type sim struct {
+	t        *testing.T
+	r        *rig
+	rnd      *rand.Rand
+	clients  []*simClient
+	links    []*simLink
+	timeline map[topology.Addr]*timeline
+	master   topology.Addr
+	epoch    uint64
+}
+
+// timeline is the history of one master: which writes it has executed. A node
+// that is promoted begins a new one with what its predecessor had.
+type timeline struct {
+	done     map[string]int
+	readOnly bool
+}
+
+// simClient is a client and what it waits for.
+type simClient struct {
+	*fakeClient
+
+	id      int
+	n       int
+	asked   []asked
+	inTx    bool
+	noTx    bool // MULTI was answered with an error, so EXEC may be too
+	replies resp.Replies
+}
+
+type asked struct{ name, arg string }
+
+// simLink is one backend connection and the model server's end of it.
+type simLink struct {
+	*backend
+
+	out    []byte // replies that are not delivered yet
+	tx     []string
+	inTx   bool
+	bad    bool // a queued command was refused
+	closed bool
+}
+
+func simulate(t *testing.T, seed uint64) {
+	t.Helper()
+	s := &sim{
+		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), r: newRig(t), timeline: map[topology.Addr]*timeline{},
+		master: nodeA, epoch: 1,
+	}
+	s.timeline[nodeA] = &timeline{done: map[string]int{}}
+	s.r.serve(nodeA, 1)
+	for i := range 1 + s.rnd.IntN(5) {
+		s.clients = append(s.clients, &simClient{fakeClient: s.r.client(), id: i})
+	}
+	for range 200 {
+		s.step()
+		s.check()
+	}
+	s.settle()
+}
+
+// step does one random thing.
+func (s *sim) step() {
+	switch n := s.rnd.IntN(100); {
+	case n < 35:
+		s.send(s.clients[s.rnd.IntN(len(s.clients))])
+	case n < 60:
+		s.serve(1 + s.rnd.IntN(40))
+	case n < 70:
+		if len(s.r.dials) > 0 {
+			s.connect()
+		}
+	case n < 74:
+		if l := s.anyLink(); l != nil {
+			s.r.turn()
+			l.closed = true
+			l.wire.peerReset()
+		}
+	case n < 80:
+		if l := s.anyLink(); l != nil {
+			l.wire.limit, l.wire.blocked = 1+s.rnd.IntN(60), false
+		}
+	case n < 85:
+		for _, l := range s.links {
+			if !l.wire.closed {
+				l.wire.unblock(0)
+			}
+		}
+	case n < 88:
+		s.r.hold(func(rt *topology.Route) { rt.Doubt, rt.Suspect = s.rnd.IntN(2) == 0, s.rnd.IntN(4) == 0 })
+	case n < 93:
+		s.r.serve(s.master, s.epoch)
+	case n < 95:
+		s.failover()
+	case n < 97:
+		s.timeline[s.master].readOnly = true // somebody demoted it, or its replicas are gone
+	default:
+		s.r.advance(time.Duration(s.rnd.IntN(1500)) * time.Millisecond)
+	}
+	s.r.turn()
+}
+
+func (s *sim) anyLink() *simLink {
+	var open []*simLink
+	for _, l := range s.links {
+		if !l.wire.closed {
+			open = append(open, l)
+		}
+	}
+	s.links = open
+	if len(open) == 0 {
+		return nil
+	}
+	return open[s.rnd.IntN(len(open))]
+}
+
+// failover has the other node take over, with all that the old one has done.
+func (s *sim) failover() {
+	old := s.timeline[s.master]
+	old.readOnly = true
+	s.master, s.epoch = map[topology.Addr]topology.Addr{nodeA: nodeB, nodeB: nodeA}[s.master], s.epoch+1
+	next := &timeline{done: maps.Clone(old.done)}
+	s.timeline[s.master] = next
+	s.r.serve(s.master, s.epoch)
+}
+
+func (s *sim) connect() {
+	for len(s.r.dials) > 0 && s.r.dials[0].p.state != pipeDialing {
+		s.r.dials = s.r.dials[1:]
+	}
+	if len(s.r.dials) == 0 {
+		return
+	}
+	if s.rnd.IntN(5) == 0 {
+		d := s.r.dials[0]
+		s.r.dials = s.r.dials[1:]
+		d.done(nil, errReset)
+		return
+	}
+	s.links = append(s.links, &simLink{backend: s.r.accept()})
+}
+
+// send has a client send a few commands, in pieces.
+func (s *sim) send(c *simClient) {
+	var b []byte
+	for range 1 + s.rnd.IntN(6) {
+		c.n++
+		tag := fmt.Sprintf("%d-%d", c.id, c.n)
+		name := [...]string{"GET", "GET", "INCR", "INCR", "INCR", "ECHO", "BLPOP", "KEYS", "WAIT", "MULTI", "EXEC", "CLIENT"}[s.rnd.IntN(12)]
+		switch {
+		case name == "MULTI" && c.inTx, name == "EXEC" && !c.inTx, c.inTx && name != "GET" && name != "INCR" && name != "EXEC":
+			name = "GET"
+		}
+		c.inTx = name == "MULTI" || c.inTx && name != "EXEC"
+		words := []string{name, tag}
+		switch name {
+		case "MULTI", "EXEC":
+			words = words[:1]
+		case "BLPOP":
+			words = append(words, "1")
+		case "WAIT":
+			words = []string{name, "0", "100"}
+		case "CLIENT":
+			words = []string{name, "SETNAME", tag}
+		}
+		b = resp.AppendCommand(b, words...)
+		c.asked = append(c.asked, asked{name, tag})
+	}
+	for len(b) > 0 && !c.wire.closed {
+		n := len(b)
+		if s.rnd.IntN(2) == 0 {
+			n = 1 + s.rnd.IntN(n)
+		}
+		c.wire.peer(string(b[:n]))
+		b = b[n:]
+	}
+}
+
+// serve has the model servers execute what has arrived, and deliver up to n bytes.
+func (s *sim) serve(n int) {
+	l := s.anyLink()
+	if l == nil {
+		return
+	}
+	for words := l.next(); words != nil; words = l.next() {
+		l.out = append(l.out, s.execute(l, words)...)
+	}
+	n = min(n, len(l.out))
+	if n > 0 && !l.wire.paused {
+		piece := string(l.out[:n])
+		l.out = l.out[n:]
+		l.wire.peer(piece)
+	}
+}
+
+func (s *sim) execute(l *simLink, w []string) string {
+	tl := s.timeline[l.addr]
+	run := func(w []string) string {
+		switch w[0] {
+		case "INCR":
+			tl.done[w[1]]++
+			if tl.done[w[1]] > 1 {
+				s.t.Errorf("%s was executed twice by %s", w[1], l.addr)
+			}
+			return "$" + strconv.Itoa(len(w[1])) + "\r\n" + w[1] + "\r\n"
+		case "GET", "ECHO":
+			return "$" + strconv.Itoa(len(w[1])) + "\r\n" + w[1] + "\r\n"
+		case "BLPOP", "KEYS":
+			return "*1\r\n$" + strconv.Itoa(len(w[1])) + "\r\n" + w[1] + "\r\n"
+		case "WAIT":
+			return ":0\r\n"
+		case "PING":
+			return "+PONG\r\n"
+		}
+		return "+OK\r\n"
+	}
+	write := w[0] == "INCR" || w[0] == "BLPOP"
+	if os.Getenv("SIM_SEED") != "" {
+		s.t.Logf("%v %s (read only %v): %v", s.r.at, l.addr, tl.readOnly, w)
+	}
+	switch {
+	case w[0] == "HELLO":
+		if s.rnd.IntN(8) == 0 {
+			return "-LOADING Redis is loading the dataset in memory\r\n"
+		}
+		return helloMaster
+	case w[0] == "MULTI":
+		l.inTx, l.tx, l.bad = true, nil, false
+		return "+OK\r\n"
+	case w[0] == "DISCARD":
+		l.inTx = false
+		return "+OK\r\n"
+	case w[0] == "EXEC" && !l.inTx:
+		return "-ERR EXEC without MULTI\r\n"
+	case w[0] == "EXEC":
+		l.inTx = false
+		if l.bad {
+			return "-EXECABORT Transaction discarded because of previous errors.\r\n"
+		}
+		if tl.readOnly && len(l.tx) > 0 {
+			return "-EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica.\r\n"
+		}
+		out := "*" + strconv.Itoa(len(l.tx)) + "\r\n"
+		for _, q := range l.tx {
+			out += run(strings.Fields(q))
+		}
+		return out
+	case write && tl.readOnly:
+		l.bad = l.inTx
+		if s.rnd.IntN(3) == 0 {
+			tl.readOnly = false
+		}
+		return readOnly
+	case l.inTx:
+		l.tx = append(l.tx, strings.Join(w, " "))
+		return "+QUEUED\r\n"
+	}
+	return run(w)
+}
+
+// check reads what the clients got: each reply must be one that its command can
+// have.
+func (s *sim) check() {
+	s.t.Helper()
+	for _, c := range s.clients {
+		for len(c.wire.got) > 0 {
+			n, err := c.replies.Next(c.wire.got)
+			if err != nil {
+				s.t.Fatalf("client %d got %q: %v", c.id, c.wire.got, err)
+			}
+			if n == 0 {
+				break
+			}
+			reply := string(c.wire.got[:n])
+			c.wire.got = c.wire.got[n:]
+			if len(c.asked) == 0 {
+				s.t.Fatalf("client %d got %q and has asked for nothing", c.id, reply)
+			}
+			a := c.asked[0]
+			if os.Getenv("SIM_SEED") != "" {
+				s.t.Logf("%v client %d: %s %s -> %q", s.r.at, c.id, a.name, a.arg, reply)
+			}
+			c.asked = c.asked[1:]
+			if a.name == "MULTI" {
+				c.noTx = reply[0] == '-'
+			}
+			if !a.fits(reply) && (a.name != "EXEC" || !c.noTx || reply != "-ERR EXEC without MULTI\r\n") {
+				s.t.Fatalf("client %d got %q for %s %s", c.id, reply, a.name, a.arg)
+			}
+			if a.name == "INCR" && reply[0] == '$' && s.timeline[s.master].done[a.arg] == 0 {
+				s.t.Fatalf("client %d: %s was acknowledged and is lost", c.id, a.arg)
+			}
+		}
+	}
+	w := &s.r.w.stats
+	left := uint64(0)
+	for sess := range s.r.w.sessions {
+		left += uint64(sess.heldLeft)
+	}
+	if w.held != w.heldSent+w.heldFailed+w.heldGone+left {
+		s.t.Fatalf("held %d != sent %d + failed %d + gone %d + waiting %d", w.held, w.heldSent, w.heldFailed, w.heldGone, left)
+	}
+}
+
+func (a asked) fits(reply string) bool {
+	if reply[0] == '-' {
+		switch code, _, _ := strings.Cut(reply[1:], " "); code {
+		case "UNCERTAIN", "MASTERDOWN":
+			return true
+		case "READONLY":
+			return a.name == "INCR" || a.name == "BLPOP"
+		case "EXECABORT":
+			return a.name == "EXEC" || a.name == "INCR" || a.name == "GET"
+		}
+		return false
+	}
+	switch a.name {
+	case "GET", "INCR", "ECHO":
+		return reply == "$"+strconv.Itoa(len(a.arg))+"\r\n"+a.arg+"\r\n" || reply == "+QUEUED\r\n"
+	case "BLPOP", "KEYS":
+		return strings.HasSuffix(reply, "\r\n"+a.arg+"\r\n")
+	case "WAIT":
+		return reply[0] == ':'
+	case "EXEC":
+		return reply[0] == '*'
+	}
+	return reply == "+OK\r\n"
+}
+
+// settle lets everything come to an end and wants every command answered.
+func (s *sim) settle() {
+	s.timeline[s.master].readOnly = false
+	s.r.serve(s.master, s.epoch)
+	for range 500 {
+		s.timeline[s.master].readOnly = false
+		s.connect()
+		for _, l := range s.links {
+			if !l.wire.closed && (l.wire.blocked || l.wire.limit > 0) {
+				l.wire.unblock(0)
+			}
+		}
+		s.serve(1 << 20)
+		s.r.advance(20 * time.Millisecond)
+		s.check()
+	}
+	for _, c := range s.clients {
+		if len(c.asked) > 0 && !c.wire.closed {
+			s.t.Errorf("client %d never got replies for %v; wait %d, in flight %d, %q to do",
+				c.id, c.asked, c.s.wait, c.s.inflight, c.s.in)
+		}
+		if c.s.inflight != 0 {
+			s.t.Errorf("client %d: %d commands in flight", c.id, c.s.inflight)
+		}
+	}
+}

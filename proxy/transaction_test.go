@@ -1,0 +1,185 @@
+package proxy
+
+import "testing"
+
+func TestTransactionIsReplayed(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("MULTI", "SET a 1")
+	b := r.backend()
+	b.expect("MULTI", "SET a 1")
+	b.reply("+OK\r\n+QUEUED\r\n")
+	c.expect("+OK\r\n+QUEUED\r\n")
+	c.send("INCR b") // its reply is lost
+	b.expect("INCR b")
+	r.hold(doubt)
+	c.send("EXEC")
+	b.expectNothing()
+	r.serve(nodeB, 2)
+	b = r.backend()
+	b.expect("MULTI", "SET a 1", "INCR b", "EXEC")
+	b.reply("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n:1\r\n")
+	c.expect("+QUEUED\r\n*2\r\n+OK\r\n:1\r\n")
+	if c.s.own != nil {
+		t.Error("still pinned after EXEC")
+	}
+}
+
+func TestTransactionLost(t *testing.T) {
+	for name, tt := range map[string]struct {
+		queued  string // answered before the loss
+		behind  []string
+		replies string
+		again   []string
+		want    string
+	}{
+		"EXEC handed over":  {"", []string{"EXEC"}, "", nil, "U"},
+		"EXEC and more":     {"", []string{"EXEC", "GET z"}, "", []string{"GET z"}, "U$1\r\nz\r\n"},
+		"replay is refused": {"", nil, "+OK\r\n-ERR unknown command\r\n+OK\r\n", []string{"MULTI", "SET a 1", "DISCARD"}, "E"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := serving(t)
+			c := r.client()
+			c.send("MULTI", "SET a 1")
+			b := r.backend()
+			b.reply("+OK\r\n+QUEUED\r\n")
+			c.expect("+OK\r\n+QUEUED\r\n")
+			b.expect("MULTI", "SET a 1")
+			if len(tt.behind) > 0 {
+				c.send(tt.behind...)
+			}
+			b.wire.peerReset()
+			switch tt.want {
+			case "U":
+				c.expectError("UNCERTAIN", "EXEC")
+			case "E":
+				b = r.backend()
+				b.expect("MULTI", "SET a 1")
+				b.reply("+OK\r\n-ERR unknown command\r\n")
+				c.send("EXEC")
+				b.expect("DISCARD")
+				b.reply("+OK\r\n")
+				c.expectError("EXECABORT", "connection was lost")
+			default:
+				b = r.backend()
+				b.expect(tt.again...)
+				b.reply("$1\r\nz\r\n")
+				c.expectError("UNCERTAIN", "EXEC")
+				c.expect("$1\r\nz\r\n")
+			}
+			c.expect("")
+			if c.s.tx.active {
+				t.Error("still in a transaction")
+			}
+		})
+	}
+}
+
+func TestPipelinedTransactionsLost(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("MULTI", "SET a 1", "EXEC", "MULTI", "SET b 2", "EXEC", "INCR c")
+	b := r.backend()
+	b.expect("MULTI", "SET a 1", "EXEC")
+	b.expectNothing() // one recording holds one transaction
+	b.reply("+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n")
+	b.expect("MULTI", "SET b 2", "EXEC")
+	b.reply("+OK\r\n")
+	b.wire.peerReset()
+	c.expect("+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n+OK\r\n-UNCERTAIN SET may or may not have been executed: connection reset by peer (sentinelproxy)\r\n" +
+		"-UNCERTAIN EXEC may or may not have been executed: connection reset by peer (sentinelproxy)\r\n")
+	b = r.backend()
+	b.expect("INCR c")
+	b.reply(":1\r\n")
+	c.expect(":1\r\n")
+}
+
+func TestTransactionRefused(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("MULTI", "SET a 1", "SET b 2", "EXEC")
+	b := r.backend()
+	b.expect("MULTI", "SET a 1", "SET b 2", "EXEC")
+	b.reply("+OK\r\n" + readOnly + readOnly + "-EXECABORT Transaction discarded because of previous errors.\r\n")
+	c.expect("+OK\r\n")
+	r.hold(doubt)
+	r.serve(nodeB, 2)
+	b = r.backend()
+	b.expect("MULTI", "SET a 1", "SET b 2", "EXEC")
+	b.reply("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n+OK\r\n")
+	c.expect("+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n+OK\r\n")
+}
+
+func TestTransactionRefusedAtExec(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("MULTI", "SET a 1", "EXEC", "GET a")
+	b := r.backend()
+	b.expect("MULTI", "SET a 1", "EXEC")
+	b.reply("+OK\r\n+QUEUED\r\n-EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica.\r\n")
+	c.expect("+OK\r\n+QUEUED\r\n")
+	r.serve(nodeB, 2)
+	b = r.backend()
+	b.expect("MULTI", "SET a 1", "EXEC")
+	b.reply("+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n")
+	c.expect("*1\r\n+OK\r\n")
+	b = r.backend()
+	b.expect("GET a")
+}
+
+func TestLateExecIsUncertainAndOver(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("MULTI", "SET a 1", "EXEC")
+	b := r.backend()
+	b.reply("+OK\r\n+QUEUED\r\n")
+	r.hold(doubt)
+	b.reply("*1\r\n+OK\r\n")
+	c.expect("+OK\r\n+QUEUED\r\n-UNCERTAIN EXEC may or may not have been executed: " + errReplaced + " (sentinelproxy)\r\n")
+	if c.s.tx.active || c.s.own != nil {
+		t.Error("the transaction goes on after its EXEC")
+	}
+}
+
+func TestWatchLostAnswersNil(t *testing.T) {
+	for name, proto := range map[string]string{"2": "*-1\r\n", "3": "_\r\n"} {
+		t.Run("RESP"+name, func(t *testing.T) {
+			r := serving(t)
+			c := r.client()
+			if name == "3" {
+				c.send("HELLO 3")
+				r.backend()
+				c.wire.got = nil
+			}
+			c.send("WATCH a")
+			b := r.backend()
+			b.expect("WATCH a")
+			b.reply("+OK\r\n")
+			b.wire.peerReset()
+			b = r.backend()
+			c.send("MULTI", "SET a 1")
+			b.expect("MULTI", "SET a 1")
+			b.reply("+OK\r\n+QUEUED\r\n")
+			c.expect("+OK\r\n+OK\r\n+QUEUED\r\n")
+			c.send("EXEC", "GET a")
+			b.expect("DISCARD")
+			b.reply("+OK\r\n")
+			c.expect(proto)
+		})
+	}
+}
+
+func TestDeniedInTransaction(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("MULTI", "REPLICAOF x 1", "SET a 1", "EXEC")
+	b := r.backend()
+	b.expect("MULTI")
+	b.reply("+OK\r\n")
+	b.expect("SET a 1")
+	b.reply("+QUEUED\r\n")
+	b.expect("DISCARD")
+	b.reply("+OK\r\n")
+	c.expect("+OK\r\n" + string(denial(r.w.cmds.find([]byte(frames("REPLICAOF"))))) + "+QUEUED\r\n" +
+		"-EXECABORT Transaction discarded because of previous errors.\r\n")
+}
