@@ -6,6 +6,7 @@ SHELL := /usr/bin/env bash
 
 FUZZTIME ?= 10s
 DEMOTIME ?= 20s
+SOAK ?= 200
 
 .PHONY: help
 help: ## list the targets
@@ -48,6 +49,10 @@ bench-idle: ## measure memory and backend connections under 10 000 idle clients
 .PHONY: demo
 demo: ## watch failovers from a client's side, for DEMOTIME (20s), nothing to install
 	go run ./cmd/sentinelproxy demo --for $(DEMOTIME)
+
+.PHONY: soak
+soak: ## drill SOAK (200) failovers of mixed kinds on real Redis, half an hour, and look for growth
+	go run ./cmd/sentinelproxy drill soak --ephemeral --quick --times $(SOAK)
 
 .PHONY: fmt
 fmt: ## format the code

@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -32,7 +33,8 @@ type Options struct {
 	SetFast       func(on bool)
 
 	// Username and Password are the sidecar's own Redis account; without a password
-	// nothing is sent. It needs the right to call ROLE. They are never logged.
+	// nothing is sent. It needs the right to call ROLE, and to follow fast or demote
+	// also REPLICAOF, CLIENT KILL, MULTI and EXEC. They are never logged.
 	Username, Password string
 
 	// Dial connects to data nodes; nil is a net.Dialer.
@@ -58,6 +60,9 @@ type Controller struct {
 
 	// Owned by Run.
 	monitor *monitor
+	errands *errands
+	running sync.WaitGroup // errands under way: at most a demotion and a check
+	refusal error          // why Run must end; nil while it need not
 
 	mu        sync.Mutex // guards the fields below; never held across I/O or a callback
 	machine   *route.Machine
@@ -116,6 +121,7 @@ func New(o Options) (*Controller, error) {
 		tell: c.inbox.put, names: newNames(net.DefaultResolver.LookupHost),
 		probers: make(map[topology.Addr]*watched),
 	}
+	c.errands = &errands{login: c.monitor.login, dial: o.Dial}
 	c.SetLogin(o.Username, o.Password)
 	return c, nil
 }
@@ -150,17 +156,23 @@ func (c *Controller) Report(r topology.Report) {
 	}
 }
 
+// ErrRefused ends a Run whose policy can't be carried out here: following fast, with
+// an account that may not demote the master.
+var ErrRefused = errors.New("failover: policy refused")
+
 // Run drives the machine until ctx is done, and waits for all it started. It
-// publishes the discovering route at once.
+// publishes the discovering route at once. Before anything was served it may end with
+// [ErrRefused].
 func (c *Controller) Run(ctx context.Context) error {
+	working, stop := context.WithCancel(ctx)
 	var saver sync.WaitGroup
-	saver.Go(func() { c.save(ctx) })
+	saver.Go(func() { c.save(working) })
 	defer saver.Wait()
 	defer c.monitor.wait()
-	probing, stop := context.WithCancel(ctx)
+	defer c.running.Wait()
 	defer stop()
 
-	c.step(probing, route.Tick{})
+	c.step(working, route.Tick{})
 	var batch []route.Event
 	timer := time.NewTimer(c.rest())
 	defer timer.Stop()
@@ -171,10 +183,13 @@ func (c *Controller) Run(ctx context.Context) error {
 		case <-c.inbox.wake:
 			batch = c.inbox.take(batch)
 			for _, ev := range batch {
-				c.step(probing, ev)
+				c.step(working, ev)
+			}
+			if c.refusal != nil {
+				return c.refusal
 			}
 		case <-timer.C:
-			c.step(probing, route.Tick{})
+			c.step(working, route.Tick{})
 		}
 		timer.Reset(c.rest())
 	}
@@ -222,6 +237,16 @@ func (c *Controller) apply(ctx context.Context, a route.Action) {
 		c.opts.SetFast(a.On)
 	case route.Note:
 		c.log.LogAttrs(ctx, a.Level, a.Msg, a.Attrs...) //nolint:sloglint // the machine's phrases are constants too
+	case route.Demote:
+		c.running.Go(func() {
+			d := c.errands.demote(ctx, a)
+			c.metrics.demotions.WithLabelValues(d.Outcome.String()).Inc()
+			c.inbox.put(d)
+		})
+	case route.CheckRights:
+		c.running.Go(func() { c.inbox.put(c.errands.rights(ctx, a)) })
+	case route.Refuse:
+		c.refusal = fmt.Errorf("%w: %s", ErrRefused, a.Why)
 	case route.Held:
 		c.metrics.holds.WithLabelValues(a.Cause.String()).Inc()
 		c.mu.Lock()

@@ -222,6 +222,10 @@ func TestControllerMetrics(t *testing.T) {
 		"sentinelproxy_route_state down":                   0,
 		"sentinelproxy_master_config_epoch":                9,
 		"sentinelproxy_master_info " + string(a.addr):      1,
+		"sentinelproxy_follow_mode majority":               1,
+		"sentinelproxy_follow_mode fast":                   0,
+		"sentinelproxy_route_ahead":                        0,
+		"sentinelproxy_demotions_total done":               0,
 		"sentinelproxy_failovers_total followed":           0,
 		"sentinelproxy_holds_total lease_ended":            0,
 		"sentinelproxy_failover_duration_seconds followed": 0,
@@ -236,11 +240,12 @@ func TestControllerMetrics(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	_, err := New(Options{Policy: route.Policy{HoldMax: route.After(-1)}, Log: slog.New(slog.DiscardHandler)})
+	p := route.Policy{HoldMax: route.After(-1), Follow: route.FollowFast, Fence: route.FenceOff, Demote: 9}
+	_, err := New(Options{Policy: p, Log: slog.New(slog.DiscardHandler)})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"Group", "Publish", "hold.max"} {
+	for _, want := range []string{"Group", "Publish", "hold.max", "follow: fast", "fence.demote"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not name %s", err, want)
 		}

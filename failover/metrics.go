@@ -14,8 +14,9 @@ type metrics struct {
 	holds     *prometheus.CounterVec
 	failovers *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
+	demotions *prometheus.CounterVec
 
-	state, epoch, master, lease, degraded, nodeUp *prometheus.Desc
+	state, epoch, master, lease, degraded, nodeUp, follow, ahead *prometheus.Desc
 }
 
 // newMetrics returns metrics with every label value present from the start.
@@ -38,6 +39,12 @@ func newMetrics(group string) *metrics {
 			Help:    "Time from the first sign to serving again, by outcome.",
 			Buckets: []float64{.002, .01, .05, .1, .2, .35, .5, 1, 1.3, 2, 3, 5, 10, 20, 40, 80},
 		}, []string{"outcome"}),
+		demotions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sentinelproxy_demotions_total", ConstLabels: labels,
+			Help: "Attempts to make a deposed master a replica, by outcome: done, skipped (nothing was sent: the roles had changed or a node was out of reach), forbidden (our account may not), failed.",
+		}, []string{"outcome"}),
+		follow:   desc("sentinelproxy_follow_mode", "1 for the mode in force: fast falls back to majority while our account may not demote the master.", "mode"),
+		ahead:    desc("sentinelproxy_route_ahead", "1 while a master is served that no majority names yet."),
 		state:    desc("sentinelproxy_route_state", "1 for the state the route is in.", "state"),
 		epoch:    desc("sentinelproxy_master_config_epoch", "Config epoch of the master that is served, or was last."),
 		master:   desc("sentinelproxy_master_info", "1 for the master that is served, or was last.", "master_address"),
@@ -47,6 +54,9 @@ func newMetrics(group string) *metrics {
 	}
 	for _, c := range route.Causes() {
 		m.holds.WithLabelValues(c.String())
+	}
+	for _, d := range route.Demotions() {
+		m.demotions.WithLabelValues(d.String())
 	}
 	for _, o := range route.Outcomes() {
 		m.failovers.WithLabelValues(o.String())
@@ -61,7 +71,8 @@ func (c *Controller) Describe(ch chan<- *prometheus.Desc) {
 	m.holds.Describe(ch)
 	m.failovers.Describe(ch)
 	m.duration.Describe(ch)
-	for _, d := range []*prometheus.Desc{m.state, m.epoch, m.master, m.lease, m.degraded, m.nodeUp} {
+	m.demotions.Describe(ch)
+	for _, d := range []*prometheus.Desc{m.state, m.epoch, m.master, m.lease, m.degraded, m.nodeUp, m.follow, m.ahead} {
 		ch <- d
 	}
 }
@@ -72,24 +83,32 @@ func (c *Controller) Collect(ch chan<- prometheus.Metric) {
 	m.holds.Collect(ch)
 	m.failovers.Collect(ch)
 	m.duration.Collect(ch)
+	m.demotions.Collect(ch)
 
 	now := c.opts.Clock()
 	c.mu.Lock()
 	r, until := c.machine.Route(), c.machine.LeaseUntil()
 	degraded, nodes := len(c.machine.Degraded()), c.machine.Nodes()
+	epoch, mode, ahead := c.machine.Epoch(), c.machine.Follow(), c.machine.Ahead()
 	c.mu.Unlock()
 
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	for _, s := range topology.States() {
-		in := 0.0
-		if s == r.State {
-			in = 1
+	flag := func(on bool) float64 {
+		if on {
+			return 1
 		}
-		gauge(m.state, in, s.String())
+		return 0
 	}
-	gauge(m.epoch, float64(r.Epoch))
+	for _, s := range topology.States() {
+		gauge(m.state, flag(s == r.State), s.String())
+	}
+	for _, f := range []route.FollowMode{route.FollowMajority, route.FollowFast} {
+		gauge(m.follow, flag(f == mode), f.String())
+	}
+	gauge(m.ahead, flag(ahead))
+	gauge(m.epoch, float64(epoch))
 	if r.Master != "" {
 		gauge(m.master, 1, string(r.Master))
 	}
@@ -98,11 +117,7 @@ func (c *Controller) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(m.degraded, float64(degraded))
 	for _, n := range nodes {
-		up := 0.0
-		if n.Role != topology.RoleUnknown || n.NoAuth {
-			up = 1
-		}
-		gauge(m.nodeUp, up, string(n.Addr), n.Role.String())
+		gauge(m.nodeUp, flag(n.Role != topology.RoleUnknown || n.NoAuth), string(n.Addr), n.Role.String())
 	}
 }
 

@@ -236,12 +236,13 @@ func (c *control) follows(t *testing.T, p *poller, first published, from int) (p
 	t.Helper()
 	hold, _ := c.wait(t, "a hold", from+1, notServing)
 	next, i := c.wait(t, "another master", from+1, func(r published) bool { return serving(r) && r.Master != first.Master })
+	eventually(t, "the test's poller sees what the controller saw", func() bool {
+		promoted, majority := p.seen()
+		return promoted != 0 && majority != 0
+	})
 	promoted, majority := p.seen()
 	t.Logf("hold %v before the promotion was seen, serving %v after the majority was seen, pause %v",
 		promoted-hold.at, next.at-majority, next.at-hold.at)
-	if promoted == 0 || majority == 0 {
-		t.Fatalf("the test's poller saw promotion at %v, majority at %v", promoted, majority)
-	}
 	// The poller asks every 5 ms, so it sees the promotion late, never early.
 	if hold.at > promoted {
 		t.Errorf("held %v after the promotion was seen", hold.at-promoted)
@@ -399,7 +400,13 @@ func node(t *testing.T, g *redistest.Group, a topology.Addr) *redistest.Node {
 // eventually polls until ok holds.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	within(t, 20*time.Second, what, ok)
+}
+
+// within polls until ok holds, for as long as limit.
+func within(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -407,7 +414,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("%s: not within 20s", what)
+			t.Fatalf("%s: not within %v", what, limit)
 		}
 	}
 }

@@ -18,6 +18,9 @@ type Status struct {
 	Epoch    uint64         `json:"epoch"`
 	Gen      uint64         `json:"generation"`
 	Doubt    bool           `json:"doubt"`
+	Follow   string         `json:"follow"` // the mode in force, majority or fast
+	Ahead    bool           `json:"ahead"`  // no majority names Master yet; Epoch is a guess
+	Demote   string         `json:"fence_demote"`
 	LeaseMS  *float64       `json:"lease_remaining_ms,omitempty"` // nil without a lease
 	Causes   []string       `json:"open_causes"`
 	Degraded []string       `json:"degraded"`
@@ -101,7 +104,8 @@ func (c *Controller) Status() Status {
 	r := c.machine.Route()
 	s := Status{
 		Group: c.opts.Group, State: r.State.String(), Why: r.Why, SinceMS: milliseconds(now - r.Since),
-		Master: r.Master, Epoch: r.Epoch, Gen: r.Gen, Doubt: r.Doubt,
+		Master: r.Master, Epoch: c.machine.Epoch(), Gen: r.Gen, Doubt: r.Doubt,
+		Follow: c.machine.Follow().String(), Ahead: c.machine.Ahead(), Demote: c.opts.Policy.Demote.String(),
 		Causes: []string{}, Degraded: append([]string{}, c.machine.Degraded()...),
 		Nodes: []NodeStatus{}, Sentinel: sentinelStatus(now, c.sentinels),
 		Failovers: holdStatuses(c.failovers), Cleared: holdStatuses(c.cleared),

@@ -1,6 +1,11 @@
 package proxy
 
-import "github.com/sentinelproxy/sentinelproxy/internal/resp"
+import (
+	"maps"
+	"slices"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+)
 
 // class says how a command travels.
 type class uint8
@@ -10,6 +15,8 @@ type class uint8
 const (
 	classSticky class = iota // keeps its connection from then on: unknown, or state no pipe can carry
 	classShared              // stateless: travels on a shared pipe
+	classScan                // stateless, but carries a cursor that is good for one node: see cursor.go
+	classScript              // stateless; names a script or carries one: see script.go
 	classOwn                 // stateless but unbounded: a connection of its own for the call
 	classLocal               // answered here, or turned into a move to another pipe
 	classMulti
@@ -30,6 +37,8 @@ type resend uint8
 
 const (
 	resendNever resend = iota // it may have run and may not run twice
+	resendLeast               // with RetryAlways: it may do more, or answer otherwise, the second time
+	resendSame                // with RetryIdempotent, if its arguments allow it
 	resendRead                // it changes nothing: always safe
 )
 
@@ -40,6 +49,8 @@ type command struct {
 	resend resend
 	id     int // index in the table, for counting
 	local  localFunc
+	again  *idempotent // with resendSame: when
+	wide   bool        // depends on more than the keys it names
 }
 
 // write reports whether a success may be lost with the master that gave it.
@@ -64,34 +75,55 @@ type shortEntry struct {
 // corrections that experiments gave (FAILOVER.md 6.2).
 func newCommands() *commands {
 	t := &commands{long: make(map[string]*command)}
-	t.unknown = t.add("unknown", classSticky, resendNever, nil)
+	t.unknown = t.add("unknown", classSticky, resendLeast, nil)
 	for _, n := range sharedReads() {
 		t.add(n, classShared, resendRead, nil)
 	}
-	for _, list := range [][]string{sharedSameReply(), sharedSameState(), sharedWrites(), sharedAdmin()} {
-		for _, n := range list {
-			t.add(n, classShared, resendNever, nil)
+	same := sharedSameReply()
+	for _, n := range slices.Sorted(maps.Keys(same)) {
+		again := same[n]
+		c := classShared
+		if n == "SCRIPT|LOAD" {
+			c = classScript
 		}
+		t.add(n, c, resendSame, nil).again = &again
+	}
+	for _, list := range [][]string{sharedSameState(), sharedWrites(), sharedAdmin()} {
+		for _, n := range list {
+			t.add(n, classShared, resendLeast, nil)
+		}
+	}
+	for _, n := range sharedNever() {
+		t.add(n, classShared, resendNever, nil)
 	}
 	for _, n := range []string{"PING", "ECHO"} {
 		t.add(n, classShared, resendRead, nil) // forwarded: they tell the truth about the path
 	}
+	for _, n := range []string{"SCAN", "HSCAN", "SSCAN", "ZSCAN"} {
+		t.add(n, classScan, resendRead, nil)
+	}
+	for _, n := range []string{"EVAL_RO", "EVALSHA_RO"} {
+		t.add(n, classScript, resendRead, nil)
+	}
+	for _, n := range []string{"EVAL", "EVALSHA"} {
+		t.add(n, classScript, resendLeast, nil)
+	}
 	t.add("KEYS", classOwn, resendRead, nil)
-	t.add("MIGRATE", classOwn, resendNever, nil)
+	t.add("MIGRATE", classOwn, resendLeast, nil)
 	t.add("MULTI", classMulti, resendRead, nil)
-	t.add("EXEC", classExec, resendNever, nil)
+	t.add("EXEC", classExec, resendLeast, nil)
 	t.add("DISCARD", classDiscard, resendRead, nil)
 	t.add("WATCH", classWatch, resendRead, nil)
 	t.add("UNWATCH", classUnwatch, resendRead, nil)
 	for _, n := range []string{
 		"BLMOVE", "BLMPOP", "BLPOP", "BRPOP", "BRPOPLPUSH", "BZMPOP", "BZPOPMAX", "BZPOPMIN",
 	} {
-		t.add(n, classBlock, resendNever, nil)
+		t.add(n, classBlock, resendLeast, nil)
 	}
 	t.add("WAIT", classWait, resendRead, nil)
 	t.add("WAITAOF", classWait, resendRead, nil)
 	t.add("XREAD", classMayBlock, resendRead, nil)
-	t.add("XREADGROUP", classMayBlock, resendNever, nil)
+	t.add("XREADGROUP", classMayBlock, resendLeast, nil)
 	for _, n := range []string{
 		"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE",
 	} {
@@ -107,7 +139,7 @@ func newCommands() *commands {
 		t.add(n, classShared, resendRead, nil)
 	}
 	for _, n := range []string{"CLIENT|KILL", "CLIENT|UNBLOCK", "CLIENT|UNPAUSE"} {
-		t.add(n, classShared, resendNever, nil)
+		t.add(n, classShared, resendLeast, nil)
 	}
 	// What turns the connection into something else, moves the master behind
 	// Sentinel's back, or stops it.
@@ -124,6 +156,9 @@ func newCommands() *commands {
 		"SCRIPT", "SLOWLOG", "XGROUP", "XINFO",
 	} {
 		t.add(n, classContainer, resendRead, nil)
+	}
+	for _, n := range wideCommands() {
+		t.shared(n).wide = true
 	}
 	return t
 }

@@ -73,6 +73,10 @@ func (s *session) dispatch(frame []byte, cmd *command) bool {
 		s.waitFor(p)
 		return false
 	}
+	if cmd.class == classScan && !s.knowsRun(p) {
+		s.waitFor(p)
+		return false
+	}
 	s.transmit(p, frame, cmd)
 	return true
 }
@@ -118,7 +122,7 @@ func (*session) needsOwn(frame []byte, cmd *command) bool {
 		return true
 	case classMayBlock:
 		return blocks(frame)
-	case classShared, classExec, classDiscard, classUnwatch, classLocal, classDenied, classContainer:
+	case classShared, classScan, classScript, classExec, classDiscard, classUnwatch, classLocal, classDenied, classContainer:
 	}
 	return false
 }

@@ -17,7 +17,7 @@ import (
 //	not fully handed to the kernel   sent again: an incomplete command cannot run
 //	refused unexecuted               sent again, once per master
 //	changes nothing                  sent again
-//	anything else                    answered -UNCERTAIN
+//	anything else                    answered -UNCERTAIN, or sent again if Options.RetryWrites says so
 //
 // A command is sent again only if every later command of its session under way
 // is too, so the order of a pipeline never changes.
@@ -32,31 +32,17 @@ func lossOf(err error) string {
 	return err.Error()
 }
 
-// resendable reports whether a command that the master may have received can be
-// sent to another one.
-func (e *entry) resendable() bool {
-	return e.meta&metaStreamed == 0 && e.cmd.resend == resendRead
-}
+// read reports whether a command can be sent again in any case.
+func (e *entry) read() bool { return e.meta&metaStreamed == 0 && e.cmd.resend == resendRead }
 
 // judge settles every command in the queue of a pipe that is gone.
 func (p *pipe) judge(why string) {
 	if p.queue.len() == 0 {
 		return
 	}
-	last := make(map[*session]int)
-	pos := p.head
-	for i := range p.queue.len() {
-		e := p.queue.at(i)
-		pos += int(e.n)
-		if e.s == nil || e.meta&metaTx != 0 || p.refused && e.cmd.class == classExec {
-			continue
-		}
-		if pos <= p.sent && !e.resendable() || e.meta&metaStreamed != 0 {
-			last[e.s] = i
-		}
-	}
+	vs := p.verdicts()
 	var sessions []*session
-	pos = p.head
+	pos := p.head
 	for i := range p.queue.len() {
 		e := p.queue.at(i)
 		frame := p.buf[pos : pos+int(e.n)]
@@ -69,23 +55,30 @@ func (p *pipe) judge(why string) {
 		if s.closed || s.closing {
 			continue
 		}
-		k, stuck := last[s]
-		if len(sessions) == 0 || sessions[len(sessions)-1] != s {
+		if e.meta&metaCursor != 0 {
+			frame = p.mark(frame, e.cmd)
+		}
+		v := vs[s]
+		if !v.met {
+			v.met = true
 			sessions = append(sessions, s)
-			s.pullParked(stuck)
+			s.pullParked(v)
 		}
 		switch {
 		case i == 0 && p.partial:
 			s.cutMidReply(e.cmd) // part of the reply is with the client: there is no way back
-		case stuck && i <= k:
+		case i <= v.stuck:
 			s.giveUp(e, pos <= p.sent, why)
 		case e.meta&metaTx != 0:
 			s.pullQueued(e, frame)
 		case e.isCall() && s.blocking: // the first; those behind it have not begun
 			s.blocking = false
-			s.pulled = append(s.pulled, reissue(frame, e.cmd, s.w.now()-s.blockedAt)...)
+			s.pull(e, reissue(frame, e.cmd, s.w.now()-s.blockedAt))
 		default:
-			s.pulled = append(s.pulled, frame...)
+			if pos <= p.sent && e.cmd.write() && !p.refused {
+				s.w.stats.repeated++
+			}
+			s.pull(e, frame)
 		}
 	}
 	p.queue.truncate(0)
@@ -100,15 +93,26 @@ func (p *pipe) judge(why string) {
 }
 
 // pullParked settles what was refused before the commands that are being judged.
-func (s *session) pullParked(stuck bool) { //nolint:revive // a fact, not a choice of what to do
-	if stuck {
-		s.unpark()
-		return
+func (s *session) pullParked(v *verdict) {
+	for _, k := range s.parked {
+		if v.stuck >= 0 || v.ghosts.seenBy(s.w.cmds.find(k.frame), k.frame) {
+			s.unpark()
+			return
+		}
 	}
 	for _, k := range s.parked {
 		s.pulled = append(s.pulled, k.frame...)
 	}
 	s.parked = nil
+}
+
+// pull takes a command back to be sent again. If its client wants no reply to it
+// (CLIENT REPLY SKIP), that is said again too.
+func (s *session) pull(e *entry, frame []byte) {
+	if e.meta&metaSilent != 0 && !s.replyOff {
+		s.pulled = resp.AppendCommand(s.pulled, "CLIENT", "REPLY", "SKIP")
+	}
+	s.pulled = append(s.pulled, frame...)
 }
 
 // pullQueued settles a command of a transaction, or MULTI itself, that got no
@@ -212,6 +216,7 @@ func refusalOf(reply []byte) refusalKind {
 // once everything of its session under way is answered.
 type parked struct {
 	frame, reply []byte
+	rests        bool // a master that refused it is given time, or replaced
 }
 
 // retryAfter is how long refused commands rest if no new route comes.
@@ -220,12 +225,23 @@ const retryAfter = time.Second
 // refused decides whether a command is kept back to be sent again. If so it
 // copies what it needs.
 func (s *session) refused(p *pipe, e entry, frame, reply []byte) bool {
+	if e.meta&metaCursor != 0 {
+		frame = p.mark(frame, e.cmd)
+	}
 	kind := refusedNot
 	if reply[0] == '-' {
+		if e.meta&(metaTx|metaSilent|metaStreamed) == 0 && noScript(reply) {
+			if call, ok := s.w.withBody(frame, e.cmd); ok {
+				s.w.stats.scriptReloads++
+				s.park(call, reply)
+				return true
+			}
+		}
 		kind = refusalOf(reply)
 		if s.unblocked && s.own == p && bytes.HasPrefix(reply, []byte("-UNBLOCKED client unblocked via CLIENT UNBLOCK")) {
 			s.unblocked, s.blocking = false, false
 			s.park(reissue(frame, e.cmd, s.w.now()-s.blockedAt), reply)
+			s.rest()
 			return true
 		}
 	}
@@ -233,7 +249,7 @@ func (s *session) refused(p *pipe, e entry, frame, reply []byte) bool {
 		if len(s.parked) == 0 {
 			return false
 		}
-		if e.resendable() && e.meta&(metaOrder|metaSilent) == 0 {
+		if e.read() && e.meta&(metaOrder|metaSilent) == 0 {
 			s.park(frame, reply)
 			return true
 		}
@@ -252,9 +268,11 @@ func (s *session) refused(p *pipe, e entry, frame, reply []byte) bool {
 	if e.isCall() && s.blocking {
 		s.callEnded(p)
 		s.park(reissue(frame, e.cmd, s.w.now()-s.blockedAt), reply)
+		s.rest()
 		return true
 	}
 	s.park(frame, reply)
+	s.rest()
 	return true
 }
 
@@ -262,6 +280,9 @@ func (s *session) park(frame, reply []byte) {
 	s.parked = append(s.parked, parked{frame: bytes.Clone(frame), reply: bytes.Clone(reply)})
 	s.fast = false
 }
+
+// rest has what was parked last wait before it is sent again.
+func (s *session) rest() { s.parked[len(s.parked)-1].rests = true }
 
 // unpark passes the refusals on: a later command of the session was executed.
 func (s *session) unpark() {
@@ -277,15 +298,17 @@ func (s *session) settle(p *pipe) {
 	if s.inflight > 0 || s.closed || len(s.parked) == 0 {
 		return
 	}
+	rests := false
 	for _, k := range s.parked {
 		s.pulled = append(s.pulled, k.frame...)
+		rests = rests || k.rests
 	}
 	s.parked = nil
 	if s.own == p && !s.pinned() {
 		s.dropOwn()
 	}
-	if !s.w.serving {
-		s.takeBack() // and is held
+	if !s.w.serving || !rests {
+		s.takeBack() // and is held, or sent
 		return
 	}
 	s.retried = retry{addr: p.addr, epoch: p.epoch, at: s.w.now()}

@@ -126,7 +126,10 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	e.counter("rejected_commands_total", "Commands failed at once because no master could take them.", t.rejected)
 	e.counter("uncertain_replies_total", "Commands answered -UNCERTAIN.", t.uncertain)
 	e.counter("refusals_total", "Refusals such as -READONLY that the master answered.", t.refused)
+	e.counter("repeated_writes_total", "Writes sent again that may have been executed already (retry.writes).", t.repeated)
 	e.counter("resends_total", "Times that a client's commands were taken back to be sent again.", t.resent)
+	e.counter("scan_restarts_total", "Iterations of SCAN and kin begun anew because their cursor was another master's.", t.scanRestarts)
+	e.counter("script_reloads_total", "Calls answered -NOSCRIPT that were sent again with the script's body.", t.scriptReloads)
 	e.counter("lease_ended_total", "Times that the lease ran out while commands were to be sent.", t.leaseEnded)
 	e.histogram("hold_duration_seconds", "How long clients were held until a master could be served.", t)
 	e.counter("loop_turns_total", "Turns of the event loops.", sum.loop.Turns)
@@ -171,11 +174,14 @@ func (t *stats) add(o *stats) {
 		{&t.rejected, o.rejected},
 		{&t.uncertain, o.uncertain},
 		{&t.resent, o.resent},
+		{&t.repeated, o.repeated},
 		{&t.refused, o.refused},
 		{&t.dials, o.dials},
 		{&t.dialErrors, o.dialErrors},
 		{&t.backendLost, o.backendLost},
 		{&t.leaseEnded, o.leaseEnded},
+		{&t.scriptReloads, o.scriptReloads},
+		{&t.scanRestarts, o.scanRestarts},
 		{&t.holdCount, o.holdCount},
 	} {
 		*f.sum += f.n

@@ -104,6 +104,11 @@ func (s *session) transmit(p *pipe, frame []byte, cmd *command) {
 		return
 	}
 	switch cmd.class {
+	case classScript:
+		s.w.noteScript(frame, cmd)
+	case classScan:
+		frame = p.unmark(frame, cmd)
+		m |= metaCursor
 	case classMulti:
 		s.tx = transaction{active: true}
 		s.tx.record(frame)
@@ -178,7 +183,13 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 			return
 		}
 	} else {
-		s.tx.record(frame)
+		if cmd.class == classScan {
+			s.tx.record(changeCursor(frame, cmd, func(uint64) uint64 { return 0 })) // for another node
+			frame = p.unmark(frame, cmd)
+			m |= metaCursor
+		} else {
+			s.tx.record(frame)
+		}
 		m = m&^metaWrite | metaTx
 		if c := cmd.class; c == classLocal || c == classSticky || c == classSubscribe {
 			s.sticky = true // what it does to the connection takes effect at EXEC
@@ -277,6 +288,6 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 		s.callEnded(p)
 	case classSubscribe:
 		s.subCalls-- // it was refused: confirmations do not come this way
-	case classShared, classLocal, classMulti, classWatch, classSticky, classDenied, classContainer:
+	case classShared, classScan, classScript, classLocal, classMulti, classWatch, classSticky, classDenied, classContainer:
 	}
 }

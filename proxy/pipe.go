@@ -37,6 +37,7 @@ const (
 	metaInternal                  // ours: the reply goes to a callback, not to a client
 	metaStreamed                  // its bytes went out as they came and are not kept
 	metaOrder                     // its reply changes the session's mode: session.replied is told
+	metaCursor                    // of the SCAN family: its reply has a cursor
 	metaTx                        // queued by MULTI, or MULTI itself: repeated from the recording
 )
 
@@ -87,6 +88,8 @@ type pipe struct {
 	info     serverInfo
 	name     string // own pipes: the CLIENT SETNAME in force
 	dialGen  uint64 // tells a dial that was given up
+	run      uint64 // marks the cursors of this connection; 0: not known yet
+	asked    bool   // for what run is made of
 	slow     bool   // reading rests until the owner has taken its replies
 }
 
@@ -247,9 +250,17 @@ func (p *pipe) passPart(b []byte, t trust) int {
 	if p.owner == nil && p.state == pipeReady {
 		p.retire()
 	}
+	first := !p.partial
 	p.partial = true
 	if !e.s.closed && e.meta&metaSilent == 0 {
-		e.s.reply(b[:k])
+		n := 0
+		if first && e.meta&metaCursor != 0 {
+			var head []byte
+			if head, n = p.markReply(b[:k]); n > 0 {
+				e.s.reply(head)
+			}
+		}
+		e.s.reply(b[n:k])
 		p.rest(e.s)
 	}
 	p.replies.Skip(k)
@@ -279,6 +290,11 @@ func (p *pipe) deliver(reply []byte, t trust) {
 	}
 	e := p.queue.pop()
 	s := e.s
+	if e.meta&metaCursor != 0 && whole {
+		if head, n := p.markReply(reply); n > 0 {
+			reply = append(head, reply[n:]...)
+		}
+	}
 	if s != nil && (reply[0] == '-' || len(s.parked) > 0) && !s.closed && whole {
 		if s.refused(p, e, p.buf[p.head:p.head+int(e.n)], reply) {
 			if p.state == pipeClosed {
@@ -447,7 +463,10 @@ func (p *pipe) pullBack() {
 		if len(e.s.pulled) == 0 {
 			backs = append(backs, e.s)
 		}
-		e.s.pulled = append(e.s.pulled, frame...)
+		if e.meta&metaCursor != 0 {
+			frame = p.mark(frame, e.cmd)
+		}
+		e.s.pull(&e, frame)
 	}
 	p.queue.truncate(kept)
 	p.buf = p.buf[:end]

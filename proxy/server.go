@@ -40,6 +40,8 @@ type Options struct {
 	Auth      AuthMode
 	Username  string // the sidecar's account, for AuthNone
 	Password  string // never logged
+	// RetryWrites says which writes are sent again when their reply was lost.
+	RetryWrites RetryMode
 	// Dial opens connections to masters, in goroutines of the Server; nil: TCP with
 	// a timeout of one second.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)

@@ -17,10 +17,11 @@ import (
 // TestSimulation plays random traffic against model masters, with connections
 // that break, bytes that come in pieces, and routes that change. It checks that
 // every client gets exactly one reply for each command, in order and its own;
-// that no write runs twice on one timeline; that an acknowledged write is on the
-// timeline of the master; and that held commands are accounted for.
+// that a write runs twice on one timeline only if the retry mode allows it, and
+// that nobody can tell then; that an acknowledged write is on the timeline of the
+// master; and that held commands are accounted for.
 func TestSimulation(t *testing.T) {
-	runs := 300
+	runs := 1500
 	if testing.Short() {
 		runs = 50
 	}
@@ -55,6 +56,7 @@ type sim struct {
 // that is promoted begins a new one with what its predecessor had.
 type timeline struct {
 	done     map[string]int
+	values   map[string]string
 	readOnly bool
 }
 
@@ -68,9 +70,14 @@ type simClient struct {
 	inTx    bool
 	noTx    bool // MULTI was answered with an error, so EXEC may be too
 	replies resp.Replies
+	// holds has what each key of this client may hold, as far as it can know. Nobody
+	// else writes to them.
+	holds map[string]map[string]bool
 }
 
-type asked struct{ name, arg string }
+// asked is a command that waits for its reply: arg is its tag, key and from the
+// keys it names.
+type asked struct{ name, arg, key, from string }
 
 // simLink is one backend connection and the model server's end of it.
 type simLink struct {
@@ -89,10 +96,11 @@ func simulate(t *testing.T, seed uint64) {
 		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), r: newRig(t), timeline: map[topology.Addr]*timeline{},
 		master: nodeA, epoch: 1,
 	}
-	s.timeline[nodeA] = &timeline{done: map[string]int{}}
+	s.timeline[nodeA] = &timeline{done: map[string]int{}, values: map[string]string{}}
+	s.r.w.opts.RetryWrites = RetryMode(seed % 3)
 	s.r.serve(nodeA, 1)
 	for i := range 1 + s.rnd.IntN(5) {
-		s.clients = append(s.clients, &simClient{fakeClient: s.r.client(), id: i})
+		s.clients = append(s.clients, &simClient{fakeClient: s.r.client(), id: i, holds: map[string]map[string]bool{}})
 	}
 	for range 200 {
 		s.step()
@@ -161,7 +169,7 @@ func (s *sim) failover() {
 	old := s.timeline[s.master]
 	old.readOnly = true
 	s.master, s.epoch = map[topology.Addr]topology.Addr{nodeA: nodeB, nodeB: nodeA}[s.master], s.epoch+1
-	next := &timeline{done: maps.Clone(old.done)}
+	next := &timeline{done: maps.Clone(old.done), values: maps.Clone(old.values)}
 	s.timeline[s.master] = next
 	s.r.serve(s.master, s.epoch)
 }
@@ -188,14 +196,25 @@ func (s *sim) send(c *simClient) {
 	for range 1 + s.rnd.IntN(6) {
 		c.n++
 		tag := fmt.Sprintf("%d-%d", c.id, c.n)
-		name := [...]string{"GET", "GET", "INCR", "INCR", "INCR", "ECHO", "BLPOP", "KEYS", "WAIT", "MULTI", "EXEC", "CLIENT"}[s.rnd.IntN(12)]
+		name := [...]string{
+			"GET", "GET", "INCR", "INCR", "INCR", "ECHO", "BLPOP", "KEYS", "WAIT", "MULTI", "EXEC", "CLIENT",
+			"SET", "SET", "SET", "READ", "READ", "COPY",
+		}[s.rnd.IntN(18)]
 		switch {
 		case name == "MULTI" && c.inTx, name == "EXEC" && !c.inTx, c.inTx && name != "GET" && name != "INCR" && name != "EXEC":
 			name = "GET"
 		}
 		c.inTx = name == "MULTI" || c.inTx && name != "EXEC"
 		words := []string{name, tag}
+		key, from := fmt.Sprintf("%d-k%d", c.id, s.rnd.IntN(3)), fmt.Sprintf("%d-k%d", c.id, 3+s.rnd.IntN(2))
 		switch name {
+		case "SET":
+			words = []string{name, key, tag}
+		case "READ":
+			words = []string{"GET", key}
+		case "COPY": // BITOP AND copies a key onto another
+			key, from = from, key
+			words = []string{"BITOP", "AND", key, from}
 		case "MULTI", "EXEC":
 			words = words[:1]
 		case "BLPOP":
@@ -206,7 +225,7 @@ func (s *sim) send(c *simClient) {
 			words = []string{name, "SETNAME", tag}
 		}
 		b = resp.AppendCommand(b, words...)
-		c.asked = append(c.asked, asked{name, tag})
+		c.asked = append(c.asked, asked{name, tag, key, from})
 	}
 	for len(b) > 0 && !c.wire.closed {
 		n := len(b)
@@ -241,11 +260,24 @@ func (s *sim) execute(l *simLink, w []string) string {
 		switch w[0] {
 		case "INCR":
 			tl.done[w[1]]++
-			if tl.done[w[1]] > 1 {
+			if tl.done[w[1]] > 1 && s.r.w.opts.RetryWrites != RetryAlways {
 				s.t.Errorf("%s was executed twice by %s", w[1], l.addr)
 			}
 			return "$" + strconv.Itoa(len(w[1])) + "\r\n" + w[1] + "\r\n"
+		case "SET":
+			tl.done[w[2]]++
+			if tl.done[w[2]] > 1 && s.r.w.opts.RetryWrites == RetryNever {
+				s.t.Errorf("SET %s was executed twice by %s", w[2], l.addr)
+			}
+			tl.values[w[1]] = w[2]
+			return "+OK\r\n"
+		case "BITOP":
+			tl.values[w[2]] = tl.values[w[3]]
+			return ":" + strconv.Itoa(len(tl.values[w[3]])) + "\r\n"
 		case "GET", "ECHO":
+			if strings.Contains(w[1], "k") {
+				return "$" + strconv.Itoa(len(tl.values[w[1]])) + "\r\n" + tl.values[w[1]] + "\r\n"
+			}
 			return "$" + strconv.Itoa(len(w[1])) + "\r\n" + w[1] + "\r\n"
 		case "BLPOP", "KEYS":
 			return "*1\r\n$" + strconv.Itoa(len(w[1])) + "\r\n" + w[1] + "\r\n"
@@ -256,7 +288,7 @@ func (s *sim) execute(l *simLink, w []string) string {
 		}
 		return "+OK\r\n"
 	}
-	write := w[0] == "INCR" || w[0] == "BLPOP"
+	write := w[0] == "INCR" || w[0] == "BLPOP" || w[0] == "SET" || w[0] == "BITOP"
 	if os.Getenv("SIM_SEED") != "" {
 		s.t.Logf("%v %s (read only %v): %v", s.r.at, l.addr, tl.readOnly, w)
 	}
@@ -329,6 +361,7 @@ func (s *sim) check() {
 			if !a.fits(reply) && (a.name != "EXEC" || !c.noTx || reply != "-ERR EXEC without MULTI\r\n") {
 				s.t.Fatalf("client %d got %q for %s %s", c.id, reply, a.name, a.arg)
 			}
+			c.learn(s.t, a, reply, s.r.w.opts.RetryWrites)
 			if a.name == "INCR" && reply[0] == '$' && s.timeline[s.master].done[a.arg] == 0 {
 				s.t.Fatalf("client %d: %s was acknowledged and is lost", c.id, a.arg)
 			}
@@ -344,13 +377,44 @@ func (s *sim) check() {
 	}
 }
 
+// learn keeps up with what the client's keys may hold. A value that it wrote only
+// later, or that an acknowledged write has replaced, must not show.
+func (c *simClient) learn(t *testing.T, a asked, reply string, mode RetryMode) {
+	t.Helper()
+	may := func(key string) map[string]bool {
+		if c.holds[key] == nil {
+			c.holds[key] = map[string]bool{"": true}
+		}
+		return c.holds[key]
+	}
+	executed := reply[0] != '-'
+	perhaps := strings.HasPrefix(reply, "-UNCERTAIN")
+	switch {
+	case reply == "+QUEUED\r\n", !executed && !perhaps:
+	case a.name == "SET" && executed:
+		c.holds[a.key] = map[string]bool{a.arg: true}
+	case a.name == "SET":
+		may(a.key)[a.arg] = true
+	case a.name == "COPY" && executed:
+		c.holds[a.key] = maps.Clone(may(a.from))
+	case a.name == "COPY":
+		maps.Copy(may(a.key), may(a.from))
+	case a.name == "READ" && executed:
+		_, value, _ := strings.Cut(strings.TrimSuffix(reply, "\r\n"), "\r\n")
+		if !may(a.key)[value] && mode != RetryAlways {
+			t.Fatalf("client %d read %q from %s; it can hold %v", c.id, value, a.key, c.holds[a.key])
+		}
+		c.holds[a.key] = map[string]bool{value: true}
+	}
+}
+
 func (a asked) fits(reply string) bool {
 	if reply[0] == '-' {
 		switch code, _, _ := strings.Cut(reply[1:], " "); code {
 		case "UNCERTAIN", "MASTERDOWN":
 			return true
 		case "READONLY":
-			return a.name == "INCR" || a.name == "BLPOP"
+			return a.name == "INCR" || a.name == "BLPOP" || a.name == "SET" || a.name == "COPY"
 		case "EXECABORT":
 			return a.name == "EXEC" || a.name == "INCR" || a.name == "GET"
 		}
@@ -361,8 +425,10 @@ func (a asked) fits(reply string) bool {
 		return reply == "$"+strconv.Itoa(len(a.arg))+"\r\n"+a.arg+"\r\n" || reply == "+QUEUED\r\n"
 	case "BLPOP", "KEYS":
 		return strings.HasSuffix(reply, "\r\n"+a.arg+"\r\n")
-	case "WAIT":
+	case "WAIT", "COPY":
 		return reply[0] == ':'
+	case "READ":
+		return reply[0] == '$'
 	case "EXEC":
 		return reply[0] == '*'
 	}

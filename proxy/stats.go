@@ -20,9 +20,12 @@ type stats struct {
 	rejected                             uint64 // failed without having waited
 	uncertain                            uint64 // answered -UNCERTAIN
 	resent                               uint64 // times that a session's commands were taken back to be sent again
+	repeated                             uint64 // writes sent again that may have run already
 	refused                              uint64 // refusals such as -READONLY seen from a master
 
 	dials, dialErrors, backendLost uint64
+	scanRestarts                   uint64 // cursors of another node or run
+	scriptReloads                  uint64 // calls of unknown scripts that were sent again with the body
 	leaseEnded                     uint64
 
 	holdBuckets [len(holdBounds) + 1]uint64

@@ -66,7 +66,7 @@ func (s *session) startStream(b []byte) int {
 		m = metaStreamed | metaOrder | metaTx
 	}
 	switch cmd.class {
-	case classShared, classOwn, classBlock, classMayBlock, classExec, classDiscard:
+	case classShared, classScan, classScript, classOwn, classBlock, classMayBlock, classExec, classDiscard:
 	case classWatch:
 		s.watching = true
 	case classSticky, classMulti, classUnwatch, classWait, classSubscribe, classLocal, classDenied, classContainer:

@@ -71,8 +71,11 @@ type worker struct {
 	reported map[topology.ReportKind]uint64 // the Gen each kind was last reported for
 	bufs     [][]byte
 	nextID   int64
+	scripts  scripts
 	pumping  bool
-	draining bool
+	// longCursors says that a node has cursors which leave no room for a mark.
+	longCursors bool
+	draining    bool
 
 	stats stats
 }
@@ -187,8 +190,8 @@ func (w *worker) setRoute(r topology.Route) {
 	} else {
 		for _, p := range w.allPipes() {
 			p.pullBack()
-			if p.state != pipeReady {
-				w.wakeAll(p) // its sessions wait for the route now, not for the dial
+			if p.state != pipeReady || p.asked && p.run == 0 {
+				w.wakeAll(p) // its sessions wait for the route now, not for the dial or for an answer to us
 			}
 		}
 		if len(w.held) > 0 {

@@ -157,6 +157,7 @@ func testConfig() config.Config {
 		Masters: []config.Master{{
 			Name: "a", Listen: []config.Listen{{Network: "tcp", Address: "127.0.0.1:0"}},
 			Sentinels: []topology.Addr{"127.0.0.1:1"}, Auth: config.AuthPassthrough, Fence: config.FenceLease, MaxClients: 100,
+			Follow: config.FollowMajority, Demote: config.DemoteOff, RetryWrites: config.RetryNever,
 			Hold: config.Hold{Timeout: config.Wait{Auto: true}, Max: config.Wait{Auto: true}},
 		}},
 	}

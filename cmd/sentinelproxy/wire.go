@@ -63,10 +63,20 @@ func newController(m config.Master, h controllerHooks, log *slog.Logger) (contro
 	if err != nil {
 		return nil, err
 	}
+	follow, err := route.ParseFollowMode(string(m.Follow))
+	if err != nil {
+		return nil, err
+	}
+	demote, err := route.ParseDemoteMode(string(m.Demote))
+	if err != nil {
+		return nil, err
+	}
 	c, err := failover.New(failover.Options{
 		Group: m.Name,
 		Policy: route.Policy{
+			Follow:      follow,
 			Fence:       fence,
+			Demote:      demote,
 			HoldTimeout: limit(m.Hold.Timeout),
 			HoldMax:     limit(m.Hold.Max),
 		},
@@ -97,6 +107,10 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 	if m.Auth == config.AuthNone {
 		auth = proxy.AuthNone
 	}
+	retry, err := proxy.ParseRetryMode(string(m.RetryWrites))
+	if err != nil {
+		return nil, err
+	}
 	s, err := proxy.New(proxy.Options{
 		Group:        m.Name,
 		Listeners:    h.listeners,
@@ -107,6 +121,7 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 		Report:       h.report,
 		DrainTimeout: max(h.drain, time.Nanosecond), // 0 there is the default, here no drain at all
 		MaxClients:   m.MaxClients,
+		RetryWrites:  retry,
 		Log:          log,
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sentinelproxy/sentinelproxy/failover/route"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
+	"github.com/sentinelproxy/sentinelproxy/proxy"
 )
 
 func TestLimit(t *testing.T) {
@@ -30,6 +31,26 @@ func TestFenceModes(t *testing.T) {
 	for _, mode := range []config.FenceMode{config.FenceLease, config.FenceEvents, config.FenceOff} {
 		if got, err := route.ParseFenceMode(string(mode)); err != nil || got.String() != string(mode) {
 			t.Errorf("ParseFenceMode(%s) = %v, %v", mode, got, err)
+		}
+	}
+	for _, mode := range []config.FollowMode{config.FollowMajority, config.FollowFast} {
+		if got, err := route.ParseFollowMode(string(mode)); err != nil || got.String() != string(mode) {
+			t.Errorf("ParseFollowMode(%s) = %v, %v", mode, got, err)
+		}
+	}
+	for _, mode := range []config.DemoteMode{config.DemoteOff, config.DemoteAuto} {
+		if got, err := route.ParseDemoteMode(string(mode)); err != nil || got.String() != string(mode) {
+			t.Errorf("ParseDemoteMode(%s) = %v, %v", mode, got, err)
+		}
+	}
+}
+
+func TestRetryModes(t *testing.T) {
+	for mode, want := range map[config.RetryWrites]proxy.RetryMode{
+		config.RetryNever: proxy.RetryNever, config.RetryIdempotent: proxy.RetryIdempotent, config.RetryAlways: proxy.RetryAlways,
+	} {
+		if got, err := proxy.ParseRetryMode(string(mode)); err != nil || got != want {
+			t.Errorf("ParseRetryMode(%s) = %v, %v; want %v", mode, got, err, want)
 		}
 	}
 }

@@ -50,6 +50,18 @@ type Held struct{ Cause Cause }
 // Save says what the state file should hold from now on.
 type Save struct{ Saved }
 
+// Demote makes Target a replica of Master, if both say at that moment that they are
+// masters. [Demoted] tells the outcome. The machine orders one at a time.
+type Demote struct{ Target, Master topology.Addr }
+
+// CheckRights asks, without any effect, whether our account may demote Addr.
+// [RightsSeen] tells the answer.
+type CheckRights struct{ Addr topology.Addr }
+
+// Refuse says that this policy can't be carried out here. Nothing was served yet, and
+// nothing will be: the caller should end, and say why.
+type Refuse struct{ Why string }
+
 // Finished is emitted when a route serves again.
 type Finished struct{ Failover }
 
@@ -62,4 +74,7 @@ func (SetFast) action()      {}
 func (Note) action()         {}
 func (Held) action()         {}
 func (Save) action()         {}
+func (Demote) action()       {}
+func (CheckRights) action()  {}
+func (Refuse) action()       {}
 func (Finished) action()     {}

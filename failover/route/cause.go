@@ -47,6 +47,10 @@ const (
 	CauseConflict   // a Sentinel names another address at our epoch; cleared as CauseHigherEpoch
 	CauseLeaseEnded // nobody renewed the lease; cleared when it is and the master says master
 	CauseRegressed  // a majority has insisted on a lower epoch for 5 s; it is followed at once
+	// CauseOldMaster: we serve ahead of the majority, and the old master is no longer
+	// proven gone. Cleared when ours says master and the majority names it, or the old
+	// one says replica (we demote it) or is gone again.
+	CauseOldMaster
 
 	causeEnd
 )
@@ -95,6 +99,8 @@ func (c Cause) String() string {
 		return "lease_ended"
 	case CauseRegressed:
 		return "regressed"
+	case CauseOldMaster:
+		return "old_master"
 	case causeEnd:
 	}
 	return "invalid"
@@ -131,6 +137,8 @@ func (c Cause) phrase() string {
 		return "neither a majority of the Sentinels nor the replicas confirm the master"
 	case CauseRegressed:
 		return "the Sentinels start again at a lower epoch"
+	case CauseOldMaster:
+		return "the old master may be back before a majority names the new one"
 	case causeEnd:
 	}
 	return "invalid"
@@ -140,7 +148,7 @@ func (c Cause) phrase() string {
 // a success which is still under way may already be lost.
 func (c Cause) doubts() bool {
 	switch c {
-	case CauseSelected, CauseUnreachable, CauseRefused, CauseRegressed, CauseReplicaClosed:
+	case CauseSelected, CauseUnreachable, CauseRefused, CauseRegressed, CauseReplicaClosed, CauseOldMaster:
 		return false
 	case CausePromoting, CausePromoted, CauseSwitched, CauseMissed, CauseReplicaMaster,
 		CauseMasterDemoted, CauseDemoting, CauseReadOnly, CauseHigherEpoch, CauseConflict, CauseLeaseEnded, causeEnd:
@@ -285,7 +293,9 @@ func (m *Machine) cleared(now time.Duration, c *cause) bool {
 	case CauseHigherEpoch, CauseConflict:
 		return m.claimCleared(now, c)
 	case CauseLeaseEnded:
-		return m.leaseEnd(p, m.failsafe) > now && m.saysMaster(p.addr, c.at)
+		return m.leaseEnd(choice{pair: p, failsafe: m.failsafe, ahead: m.ahead.on}) > now && m.saysMaster(p.addr, c.at)
+	case CauseOldMaster:
+		return m.saysMaster(p.addr, c.at) && (!m.ahead.on || m.saysReplica(c.addr, c.at) || m.gone(c.addr, c.at))
 	case CauseRegressed, causeEnd:
 	}
 	return false

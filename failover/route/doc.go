@@ -4,7 +4,9 @@
 //
 // Its rule is "fence early, follow late": the first sign of a failover from
 // anyone stops new commands, and only a majority of the known Sentinels, together
-// with the node's own word that it is master, lets them go on.
+// with the node's own word that it is master, lets them go on. With [FollowFast] a
+// promoted node is served ahead of the majority, if the old master is demoted by us
+// or proven gone; until the majority confirms it, its return holds again.
 //
 //		             majority + role master
 //		discovering ───────────────────────────► serving ◄──────────────┐
@@ -31,8 +33,8 @@
 //	    partition may be promoting.
 //	  - down: held or fenced for longer than hold.max. Left as holding is.
 //
-// A pair is never served with a lower epoch than one served before, or with
-// another address at the same epoch, unless a majority has insisted on it for 5 s
+// A pair is never served with a lower epoch than one that a majority named before, or
+// with another address at the same epoch, unless a majority has insisted on it for 5 s
 // without contradiction and the node confirms (SENTINEL REMOVE and MONITOR start
 // again at epoch 0).
 //

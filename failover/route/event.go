@@ -17,8 +17,8 @@ type Observed struct{ topology.Observation }
 // Signed is one early hint of one Sentinel.
 type Signed struct{ topology.Sign }
 
-// Missed says that signs or reports were dropped because a queue was full: any of
-// them may have been a reason to hold.
+// Missed says that events were dropped because a queue was full: any of them may
+// have been a reason to hold, or an outcome that is waited for.
 type Missed struct{}
 
 // NodeSeen is the outcome of one ROLE probe of one data node.
@@ -44,6 +44,21 @@ type NodeClosed struct{ Addr topology.Addr }
 // Reported is the data path's word.
 type Reported struct{ topology.Report }
 
+// Demoted is the outcome of a [Demote].
+type Demoted struct {
+	Target, Master topology.Addr
+	Outcome        Demotion
+	Err            string // why it was not done
+}
+
+// RightsSeen is the outcome of a [CheckRights]: without Err our account may demote
+// Addr, with Denied it may not, else it is not known.
+type RightsSeen struct {
+	Addr   topology.Addr
+	Denied bool
+	Err    string
+}
+
 // Tick lets time pass; see [Machine.Next].
 type Tick struct{}
 
@@ -53,4 +68,6 @@ func (Missed) event()     {}
 func (NodeSeen) event()   {}
 func (NodeClosed) event() {}
 func (Reported) event()   {}
+func (Demoted) event()    {}
+func (RightsSeen) event() {}
 func (Tick) event()       {}

@@ -15,13 +15,16 @@ type choice struct {
 	why      string
 	failsafe []topology.Addr // whose word renews the lease beside the Sentinels'
 	file     bool            // it rests on the state file alone
+	ahead    bool            // no majority names it yet
 	note     Note            // said when it is served; none if Msg is empty
 }
 
 // choose returns what to serve now, if there is anything.
 func (m *Machine) choose(now time.Duration) (choice, bool) {
 	if m.served && len(m.causes) == 0 {
-		return choice{pair: m.pair, why: "the same master is confirmed", failsafe: m.failsafe, file: m.fromFile}, true
+		return choice{
+			pair: m.pair, why: "the same master is confirmed", failsafe: m.failsafe, file: m.fromFile, ahead: m.ahead.on,
+		}, true
 	}
 	agreed := pair{m.obs.Master, m.obs.Epoch}
 	if m.obs.Agreed && m.mayFollow(now, agreed) {
@@ -45,6 +48,18 @@ func (m *Machine) choose(now time.Duration) (choice, bool) {
 			}},
 		}, true
 	}
+	if m.overtaken(now) {
+		return choice{
+			pair: m.ahead.base, why: "the failover came to nothing and the old master is back", failsafe: m.upReplicas(),
+			note: Note{slog.LevelWarn, "failover undone: writes to the promoted node are lost", []slog.Attr{
+				attrAddr("promoted", m.pair.addr), attrAddr("master", m.ahead.base.addr),
+				attrEpoch("epoch", m.ahead.base.epoch),
+			}},
+		}, true
+	}
+	if c, ok := m.leap(now); ok {
+		return c, true
+	}
 	return m.remembered(now)
 }
 
@@ -53,7 +68,7 @@ func (m *Machine) choose(now time.Duration) (choice, bool) {
 func (m *Machine) mayFollow(now time.Duration, p pair) bool {
 	since := m.agreedSince // discovering: the role is asked after the agreement
 	if m.served {
-		if p.epoch <= m.pair.epoch {
+		if p.epoch <= m.floor() {
 			return false
 		}
 		since = m.since
@@ -102,7 +117,7 @@ func (m *Machine) insisted(now time.Duration, p pair) bool {
 		}
 	}
 	for _, c := range m.causes {
-		if c.kind.claim() && c.epoch > m.pair.epoch && !m.overruled(now, c) {
+		if c.kind.claim() && c.epoch > m.floor() && !m.overruled(now, c) {
 			return false
 		}
 	}
@@ -112,7 +127,8 @@ func (m *Machine) insisted(now time.Duration, p pair) bool {
 // regressing reports whether a majority names p although we have served a pair that
 // outranks it.
 func (m *Machine) regressing(p pair) bool {
-	return m.served && m.obs.Agreed && p != m.pair && p.epoch <= m.pair.epoch
+	behind := m.ahead.on && p == m.ahead.base // of us: that is what being ahead means
+	return m.served && m.obs.Agreed && p != m.pair && p.epoch <= m.floor() && !behind
 }
 
 // unanimous reports whether dead entries in the Sentinels' lists make a majority
@@ -122,7 +138,7 @@ func (m *Machine) regressing(p pair) bool {
 func (m *Machine) unanimous(now time.Duration) bool {
 	p := pair{m.obs.Master, m.obs.Epoch}
 	ok := m.obs.Unanimous && !m.obs.Agreed && p.addr != "" &&
-		(!m.served || p == m.pair || p.epoch > m.pair.epoch) &&
+		(!m.served || p == m.pair || p.epoch > m.floor()) &&
 		m.saysMaster(p.addr, now-recent)
 	if ok {
 		since, all := m.follows(m.listedReplicas(), p.addr)

@@ -23,19 +23,24 @@ func (m *Machine) knownDownAfter() time.Duration {
 	return defaultDownAfter
 }
 
-// leaseEnd returns until when the pair may be written to, from what is known now:
+// leaseEnd returns until when c's pair may be written to, from what is known now:
 // a lease's length past the send time of a majority's word for the pair, or of the
-// word of all replicas in failsafe that they follow it, whichever is later. As long
-// as every replica follows this master no other can have been promoted.
-func (m *Machine) leaseEnd(p pair, failsafe []topology.Addr) time.Duration {
+// word of all replicas in its failsafe that they follow it, whichever is later. As
+// long as every replica follows this master no other can have been promoted. Ahead of
+// the majority it must do that none of them is master.
+func (m *Machine) leaseEnd(c choice) time.Duration {
 	if m.policy.Fence != FenceLease {
 		return Never
 	}
 	var since time.Duration
-	if m.obs.Agreed && p == (pair{m.obs.Master, m.obs.Epoch}) {
+	if m.obs.Agreed && c.pair == (pair{m.obs.Master, m.obs.Epoch}) {
 		since = m.obs.AgreedAt
 	}
-	if t, ok := m.follows(failsafe, p.addr); ok {
+	if c.ahead {
+		if t, ok := m.unrivalled(c.failsafe); ok {
+			since = max(since, t)
+		}
+	} else if t, ok := m.follows(c.failsafe, c.addr); ok {
 		since = max(since, t)
 	}
 	if since == 0 {
@@ -47,7 +52,7 @@ func (m *Machine) leaseEnd(p pair, failsafe []topology.Addr) time.Duration {
 // leaseFor returns until when c may be written to. What was given out for the same
 // pair stays given.
 func (m *Machine) leaseFor(c choice) time.Duration {
-	end := m.leaseEnd(c.pair, c.failsafe)
+	end := m.leaseEnd(c)
 	if m.served && c.pair == m.pair {
 		end = max(end, m.leaseUntil)
 	}
@@ -60,7 +65,7 @@ func (m *Machine) renew() {
 	if m.lease == nil || m.doubt || (m.state != topology.Serving && m.state != topology.Holding) {
 		return
 	}
-	if end := m.leaseEnd(m.pair, m.failsafe); end > m.leaseUntil {
+	if end := m.leaseEnd(choice{pair: m.pair, failsafe: m.failsafe, ahead: m.ahead.on}); end > m.leaseUntil {
 		m.leaseUntil = end
 		m.emit(ExtendLease{Lease: m.lease, Until: end})
 	}

@@ -36,6 +36,8 @@ type Machine struct {
 	gen      uint64
 	stateGen uint64 // the first Gen of state
 	pair     pair   // served now, or last
+	shown    uint64 // the epoch that routes give pair: the one it was first served at
+	ahead    ahead  // of the majority
 	served   bool   // pair is valid
 	fromFile bool   // pair rests on the state file alone
 	lease    *topology.Lease
@@ -63,6 +65,8 @@ type Machine struct {
 	every          time.Duration           // between two probes of each
 	failsafe       []topology.Addr         // the replicas whose word renews the lease
 	lostAt         time.Duration           // when a connection to the master was last lost
+
+	fencing fencing // demoting old masters
 
 	// What was told, so that it is told once.
 	nextAsk    time.Duration
@@ -101,6 +105,7 @@ func (m *Machine) Step(now time.Duration, ev Event) []Action {
 	case Signed:
 		m.sign(now, ev.Sign)
 	case Missed:
+		m.fencing.busy, m.fencing.asking = false, false // an outcome may have been among them
 		m.raise(now, cause{kind: CauseMissed})
 	case NodeSeen:
 		m.seen(now, ev)
@@ -108,6 +113,10 @@ func (m *Machine) Step(now time.Duration, ev Event) []Action {
 		m.closed(now, ev.Addr)
 	case Reported:
 		m.report(now, ev.Report)
+	case Demoted:
+		m.demoted(now, ev)
+	case RightsSeen:
+		m.rights(ev)
 	case Tick:
 	default:
 		panic(fmt.Sprintf("route: unknown event %T", ev))
@@ -122,8 +131,11 @@ func (m *Machine) Step(now time.Duration, ev Event) []Action {
 func (m *Machine) decide(now time.Duration) {
 	m.clear(now)
 	m.renew()
+	m.watchOld(now)
 	if m.state == topology.Serving {
 		m.resume(now)
+		m.retireOld(now)
+		m.checkRights(now, m.pair.addr)
 		if m.insisted(now, pair{m.obs.Master, m.obs.Epoch}) {
 			m.raise(now, cause{kind: CauseRegressed, addr: m.obs.Master, epoch: m.obs.Epoch})
 		}
@@ -138,7 +150,9 @@ func (m *Machine) decide(now time.Duration) {
 		c, ok := m.choose(now)
 		switch {
 		case ok && m.leaseFor(c) > now:
-			m.serve(now, c)
+			if m.mayServeFirst(now, c.addr) {
+				m.serve(now, c)
+			}
 		case ok && c.pair == m.pair && m.served:
 			m.raise(now, cause{kind: CauseLeaseEnded, addr: m.pair.addr})
 			m.endure(now)
@@ -146,6 +160,7 @@ func (m *Machine) decide(now time.Duration) {
 			m.endure(now)
 		}
 	}
+	m.subdueOld(now)
 	if t := m.policy.HoldTimeout.in(m.knownDownAfter()); t != m.holdTimeout {
 		m.holdTimeout = t
 		m.publish()
@@ -213,6 +228,16 @@ func (m *Machine) serve(now time.Duration, c choice) {
 		for a, n := range m.nodes {
 			n.wasReplica = n.last.Role == topology.RoleReplica && a != c.addr
 		}
+		m.shown = c.epoch
+		if m.served && c.addr != m.pair.addr {
+			m.fencing.succeeded(m.pair.addr)
+		}
+	}
+	switch {
+	case !c.ahead:
+		m.ahead = ahead{}
+	case !m.ahead.on:
+		m.ahead = ahead{on: true, base: m.pair, since: now}
 	}
 	m.leaseUntil = m.leaseFor(c)
 	m.pair, m.served = c.pair, true
@@ -226,17 +251,19 @@ func (m *Machine) serve(now time.Duration, c choice) {
 	m.causes = nil
 	m.move(now, topology.Serving, c.why)
 	for _, o := range overruled {
-		if o.kind.claim() && !o.withdrawn && o.outranks(m.pair) {
+		early := m.ahead.on && o.addr == m.pair.addr // it knew our master before the others
+		if o.kind.claim() && !o.withdrawn && o.outranks(m.pair) && !early {
 			m.ignore(o)
 		}
 	}
 	if c.note.Msg != "" {
 		m.emit(c.note)
 	}
-	if !m.fromFile {
+	if !m.fromFile && !m.ahead.on {
 		m.save()
 	}
 	m.finish(now)
+	m.retireOld(now)
 }
 
 // finish tells how the hold that ends now went.
@@ -260,7 +287,7 @@ func (m *Machine) finish(now time.Duration) {
 	}
 	if changed {
 		m.info("master switched", attrAddr("from", f.From), attrAddr("to", f.To), attrEpoch("epoch", f.Epoch),
-			slog.Duration("took", f.Took), slog.String("cause", f.Cause.String()), f.attrs())
+			slog.Duration("took", f.Took), slog.String("cause", f.Cause.String()), optional("follow", m.followed()), f.attrs())
 	} else {
 		m.info("hold cleared", attrAddr("master", f.To), attrEpoch("epoch", f.Epoch),
 			slog.Duration("took", f.Took), slog.String("cause", f.Cause.String()))
@@ -321,11 +348,18 @@ func (m *Machine) pace(now time.Duration) {
 		started = m.failover.Started
 	}
 	early := now-started < fastFor
-	if fast := m.state != topology.Serving && early; fast != m.fast {
+	if fast := (m.state != topology.Serving || m.ahead.on) && early; fast != m.fast {
 		m.fast = fast
 		m.emit(SetFast{fast})
 	}
-	if m.state == topology.Serving || now < m.nextAsk {
+	if now < m.nextAsk {
+		return
+	}
+	if m.state == topology.Serving {
+		if m.ahead.on {
+			m.nextAsk = now + askSlow
+			m.emit(AskNodes{[]topology.Addr{m.ahead.base.addr}})
+		}
 		return
 	}
 	m.nextAsk = now + askSlow
@@ -365,6 +399,12 @@ func (m *Machine) Next(now time.Duration) time.Duration {
 		for _, c := range m.deferred {
 			next = min(next, m.calm[c.kind])
 		}
+		if m.ahead.on {
+			next = min(next, m.nextAsk)
+		}
+		if m.policy.demotes() && !m.fencing.asking {
+			next = min(next, m.rightsDue())
+		}
 	} else {
 		next = m.nextAsk
 		if limit := m.policy.HoldMax.in(m.knownDownAfter()); limit > 0 && m.failover != nil && m.state != topology.Down {
@@ -388,7 +428,7 @@ func (m *Machine) State() topology.State { return m.state }
 // Route returns the route as it was last published.
 func (m *Machine) Route() topology.Route {
 	return topology.Route{
-		Group: m.group, Gen: m.gen, State: m.state, Master: m.pair.addr, Epoch: m.pair.epoch,
+		Group: m.group, Gen: m.gen, State: m.state, Master: m.pair.addr, Epoch: m.shown,
 		Doubt: m.doubt, Suspect: m.suspect, Since: m.since, Why: m.why, HoldTimeout: m.holdTimeout, Lease: m.lease,
 	}
 }

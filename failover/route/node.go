@@ -60,6 +60,9 @@ func (m *Machine) seen(now time.Duration, ev NodeSeen) {
 // Sentinels do not name: somebody ran FAILOVER or REPLICAOF behind their back. Until
 // they notice (after 20 s and more) and elect, the route holds.
 func (m *Machine) renounced(now time.Duration, ev NodeSeen) {
+	if (Demote{ev.Addr, ev.Master}) == m.fencing.ordered {
+		return // that was us
+	}
 	if m.failover == nil || m.failover.renounced || !m.agreedOn(m.pair, now-recent) {
 		return
 	}
@@ -170,6 +173,10 @@ func (m *Machine) rewatch() {
 	// The most needed first: a lying Sentinel may list more than the cap.
 	add(m.pair.addr)
 	add(m.obs.Master)
+	add(m.ahead.base.addr)
+	if m.policy.Demote == DemoteAuto {
+		add(m.fencing.old)
+	}
 	for _, c := range m.causes {
 		add(c.addr)
 	}

@@ -24,6 +24,9 @@ func (m *Machine) observe(now time.Duration, o topology.Observation) {
 	case m.agreedSince == 0 || p != (pair{before.Master, before.Epoch}):
 		m.agreedSince = now
 	}
+	if o.Agreed && m.ahead.on && p.addr == m.pair.addr && p.epoch > m.floor() {
+		m.confirm(now, p.epoch)
+	}
 	if o.Agreed && m.served && p == m.pair {
 		m.failsafe, m.fromFile = m.upReplicas(), false
 		m.save()
@@ -62,16 +65,23 @@ func (m *Machine) claims(now time.Duration) {
 		}
 		delete(m.ignored, v.Sentinel)
 		switch {
+		case m.ahead.on && claimed.addr == p.addr:
+			m.withdraw(v.Sentinel) // one more that knows our master by now
 		case claimed.epoch > p.epoch:
 			m.raise(now, cause{kind: CauseHigherEpoch, addr: v.Master, epoch: v.Epoch, sentinel: v.Sentinel})
 		case claimed.epoch == p.epoch && claimed.addr != p.addr:
 			m.raise(now, cause{kind: CauseConflict, addr: v.Master, epoch: v.Epoch, sentinel: v.Sentinel})
 		default:
-			for _, c := range m.causes {
-				if c.kind.claim() && c.sentinel == v.Sentinel {
-					c.withdrawn = true
-				}
-			}
+			m.withdraw(v.Sentinel)
+		}
+	}
+}
+
+// withdraw notes that a Sentinel does not claim any more what it did.
+func (m *Machine) withdraw(sentinel topology.Addr) {
+	for _, c := range m.causes {
+		if c.kind.claim() && c.sentinel == sentinel {
+			c.withdrawn = true
 		}
 	}
 }
@@ -197,7 +207,7 @@ func (m *Machine) agreedOn(p pair, after time.Duration) bool {
 
 // majorityElsewhere reports whether a majority names a newer pair than ours.
 func (m *Machine) majorityElsewhere() bool {
-	return m.obs.Agreed && m.obs.Epoch > m.pair.epoch
+	return m.obs.Agreed && m.obs.Epoch > m.floor()
 }
 
 // confirmed reports whether, since the given time, a majority named our pair or

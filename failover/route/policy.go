@@ -28,6 +28,12 @@ const (
 	recent = 3 * time.Second
 	// lostFor is how long after a lost connection a probe's failure is its consequence.
 	lostFor = 2 * time.Second
+	// goneFor is how old a refused connection may be to prove that a process is gone.
+	goneFor = 500 * time.Millisecond
+	// demoteGap is the least time between two attempts to demote a master.
+	demoteGap = 100 * time.Millisecond
+	// rightsGap is the time between two questions for a right that we lack.
+	rightsGap = time.Minute
 	// unheard is how long no Sentinel may answer before the state file is used.
 	unheard = 2 * time.Second
 
@@ -123,6 +129,10 @@ func ParseFenceMode(s string) (FenceMode, error) {
 // Policy is what an operator may choose. Its zero value is the default.
 type Policy struct {
 	Fence FenceMode
+	// Follow says when a new master is served, Demote whether the old one is made a
+	// replica after that. FollowFast needs the early signs, so not FenceOff.
+	Follow FollowMode
+	Demote DemoteMode
 	// HoldTimeout is how long one command may wait; off: none waits.
 	HoldTimeout Limit
 	// HoldMax is how long the route holds before it goes down; off: forever.
@@ -136,6 +146,15 @@ func (p Policy) Validate() error {
 	var errs []error
 	if p.Fence > FenceOff {
 		errs = append(errs, fmt.Errorf("fence.mode: invalid value %d", p.Fence))
+	}
+	if p.Follow > FollowFast {
+		errs = append(errs, fmt.Errorf("follow: invalid value %d", p.Follow))
+	}
+	if p.Demote > DemoteAuto {
+		errs = append(errs, fmt.Errorf("fence.demote: invalid value %d", p.Demote))
+	}
+	if p.Follow == FollowFast && p.Fence == FenceOff {
+		errs = append(errs, errors.New("follow: fast needs the signs that fence.mode off ignores"))
 	}
 	if p.HoldTimeout.d < 0 {
 		errs = append(errs, fmt.Errorf("hold.timeout: want 0 or more, got %v", p.HoldTimeout.d))

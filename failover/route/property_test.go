@@ -18,20 +18,26 @@ type guard struct {
 	gen     uint64
 	epoch   uint64
 	served  map[uint64]topology.Addr // since the last accepted regression
+	base    pair                     // the last that was served on a majority's word
+	leapt   bool                     // it was ahead at least once
+	demoted bool                     // it demoted at least once
 	last    topology.Route
 	started bool
 }
 
 func (g *guard) check(s *sim, a Action) {
+	fail := func(format string, args ...any) {
+		g.t.Fatalf("seed %d at %v: %s: %+v\n%s", g.seed, s.now-s.start, fmt.Sprintf(format, args...), a,
+			strings.Join(s.log[max(0, len(s.log)-30):], "\n"))
+	}
+	if d, ok := a.(Demote); ok {
+		g.checkDemote(s, d, fail)
+	}
 	p, ok := a.(Publish)
 	if !ok {
 		return
 	}
 	r := p.Route
-	fail := func(format string, args ...any) {
-		g.t.Fatalf("seed %d at %v: %s: %+v\n%s", g.seed, s.now-s.start, fmt.Sprintf(format, args...), r,
-			strings.Join(s.log[max(0, len(s.log)-30):], "\n"))
-	}
 	if r.Gen <= g.gen {
 		fail("gen %d after %d", r.Gen, g.gen)
 	}
@@ -43,6 +49,11 @@ func (g *guard) check(s *sim, a Action) {
 		}
 		if r.Lease == nil || !r.Lease.Held(s.now) {
 			fail("serving without a lease")
+		}
+		if s.m.Ahead() {
+			g.checkAhead(s, r.Master != g.last.Master, fail)
+			g.last = r
+			return // its epoch is a guess, and counts for nothing
 		}
 		regressed := s.m.obs.Agreed && s.now-s.m.agreedSince > insist
 		if r.Epoch < g.epoch && !regressed {
@@ -58,6 +69,7 @@ func (g *guard) check(s *sim, a Action) {
 		if n := s.nodes[r.Master]; n == nil {
 			fail("an unknown node is served")
 		}
+		g.base = pair{r.Master, r.Epoch}
 	case topology.Discovering:
 		if g.started {
 			fail("back to discovering")
@@ -74,6 +86,91 @@ func (g *guard) check(s *sim, a Action) {
 	}
 	g.started = g.started || r.State != topology.Discovering
 	g.last = r
+}
+
+// checkAhead checks what being ahead of the majority rests on.
+func (g *guard) checkAhead(s *sim, leap bool, fail func(string, ...any)) {
+	g.leapt = true
+	if s.m.policy.Follow != FollowFast {
+		fail("ahead without follow: fast")
+	}
+	old, now := s.m.nodes[s.m.ahead.base.addr], s.m.nodes[s.m.pair.addr]
+	if s.m.ahead.base.addr == s.m.pair.addr || old == nil || now == nil {
+		fail("ahead of %v", s.m.ahead.base)
+	}
+	if old.last.Role != topology.RoleReplica && (!old.last.Refused || s.now-old.last.SentAt > goneFor) {
+		fail("ahead while the old master may live: %+v", old.last)
+	}
+	if now.last.Role == topology.RoleReplica || leap && now.last.Role != topology.RoleMaster {
+		fail("ahead with a master that says %v", now.last.Role)
+	}
+}
+
+// checkDemote checks that only a master that was replaced is demoted.
+func (g *guard) checkDemote(s *sim, d Demote, fail func(string, ...any)) {
+	g.demoted = true
+	m := s.m
+	switch {
+	case !m.policy.demotes() || d.Target == d.Master || d.Master == "":
+		fail("not to be demoted")
+	case m.state == topology.Serving && (d.Master != m.pair.addr || d.Target == m.pair.addr):
+		fail("the master that is served is demoted")
+	case m.policy.Follow == FollowMajority && (!m.obs.Agreed || m.obs.Master != d.Master || m.obs.MaxEpoch > m.obs.Epoch):
+		fail("demoted against the Sentinels")
+	}
+	if n := m.nodes[d.Target]; n == nil || n.last.Role != topology.RoleMaster {
+		fail("demoted though it does not say master")
+	}
+	if n := m.nodes[d.Master]; n == nil || n.last.Role != topology.RoleMaster {
+		fail("demoted below a node that does not say master")
+	}
+}
+
+// failover is what chaos alone would seldom do: a whole failover away from the
+// master that is served, its parts in order, some of them left out.
+func (s *sim) failover(r *rand.Rand) {
+	old := s.m.pair
+	to := topology.Addr([]string{"a", "b", "c", "d"}[r.IntN(4)])
+	if to == old.addr {
+		return
+	}
+	sentinel := topology.Addr(fmt.Sprintf("s%d", 1+r.IntN(3)))
+	pause := func() { s.run(time.Duration(r.IntN(200)) * time.Millisecond) }
+	sign := func(k topology.SignKind) {
+		if r.IntN(5) > 0 {
+			s.step(Signed{topology.Sign{Kind: k, Group: "g", Sentinel: sentinel, Candidate: to, Old: old.addr, At: s.now}})
+		}
+	}
+	switch r.IntN(4) {
+	case 0:
+		s.nodes[old.addr] = &simNode{refused: true}
+	case 1:
+		s.nodes[old.addr] = &simNode{hung: true}
+	}
+	sign(topology.SignSelected)
+	pause()
+	sign(topology.SignPromoting)
+	s.nodes[to] = &simNode{role: topology.RoleMaster}
+	s.step(NodeClosed{to})
+	pause()
+	if r.IntN(4) == 0 {
+		return // the leader died
+	}
+	sign(topology.SignPromoted)
+	for i := range s.views {
+		s.views[i] = simView{addr: to, epoch: old.epoch + 1 + uint64(r.IntN(2)*r.IntN(3)), up: true}
+		pause()
+	}
+}
+
+// policies are those that the properties are checked for.
+func policies() map[string]Policy {
+	return map[string]Policy{
+		"majority":      {},
+		"fast":          {Follow: FollowFast},
+		"demote":        {Demote: DemoteAuto},
+		"fast demoting": {Follow: FollowFast, Demote: DemoteAuto},
+	}
 }
 
 // chaos does one random thing to the group or to what is said of it.
@@ -144,19 +241,33 @@ func TestAnyOrder(t *testing.T) {
 	if testing.Short() {
 		runs = 8
 	}
-	held := 0
+	for name, policy := range policies() {
+		t.Run(name, func(t *testing.T) { anyOrder(t, policy, runs) })
+	}
+}
+
+func anyOrder(t *testing.T, policy Policy, runs int) {
+	t.Helper()
+	held, leapt, demoted := 0, false, false
 	for seed := range uint64(runs) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		s := newSim(Policy{}, Saved{})
+		s := newSim(policy, Saved{})
 		g := &guard{t: t, seed: seed, served: map[uint64]topology.Addr{}}
 		s.check = g.check
 		s.views = make([]simView, 3)
 		s.heal("a", 1)
 		s.run(300 * time.Millisecond)
 		for range 120 {
-			s.chaos(r)
+			if r.IntN(6) == 0 {
+				s.heal(s.m.pair.addr, s.m.pair.epoch)
+				s.run(time.Duration(r.IntN(1000)) * time.Millisecond)
+				s.failover(r)
+			} else {
+				s.chaos(r)
+			}
 			s.run(time.Duration(r.IntN(400)) * time.Millisecond)
 		}
+		leapt, demoted = leapt || g.leapt, demoted || g.demoted
 		s.known = 0
 		master, epoch := topology.Addr([]string{"a", "b", "c", "d"}[r.IntN(4)]), uint64(0)
 		switch seed % 3 {
@@ -168,7 +279,7 @@ func TestAnyOrder(t *testing.T) {
 		}
 		s.heal(master, epoch)
 		s.run(insist + time.Second)
-		if got := s.m.Route(); got.State != topology.Serving || got.Master != master || got.Epoch != epoch {
+		if got := s.m.Route(); got.State != topology.Serving || got.Master != master || s.m.Epoch() != epoch || s.m.Ahead() {
 			t.Fatalf("seed %d: healed, but %+v; causes %v\n%s", seed, got, s.m.Open(), strings.Join(s.log[max(0, len(s.log)-20):], "\n"))
 		}
 		if slices.ContainsFunc(s.log, func(l string) bool { return strings.Contains(l, "publish holding") }) {
@@ -177,6 +288,9 @@ func TestAnyOrder(t *testing.T) {
 	}
 	if held < runs/2 {
 		t.Errorf("%d of %d runs held: the events are too tame", held, runs)
+	}
+	if leapt != (policy.Follow == FollowFast) || demoted != policy.demotes() {
+		t.Errorf("ahead %v, demoted %v: the events are too tame", leapt, demoted)
 	}
 }
 

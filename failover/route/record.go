@@ -39,6 +39,7 @@ const (
 	PhaseSelected = "selected" // a Sentinel chose the node to promote
 	PhaseHeld     = "held"     // an event loop said that nothing unsent goes out
 	PhasePromoted = "promoted" // the new master said that it is one
+	PhaseDemoted  = "demoted"  // the old master said that it is a replica, or we had made it one
 	PhaseMajority = "majority" // a majority named the new pair
 	PhaseDown     = "down"     // hold.max passed
 	PhaseServing  = "serving"  // commands flow again

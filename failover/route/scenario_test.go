@@ -94,7 +94,7 @@ func (s *sim) command(t *testing.T, line string) *sim {
 		}
 	}
 	switch f[0] {
-	case "new": // new [fence=] [hold-max=] [hold-timeout=] [saved=addr/epoch,replica,...]
+	case "new": // new [follow=] [demote=] [fence=] [hold-max=] [hold-timeout=] [saved=addr/epoch,replica,...]
 		var p Policy
 		var saved Saved
 		for k, v := range opts {
@@ -103,6 +103,14 @@ func (s *sim) command(t *testing.T, line string) *sim {
 				mode, err := ParseFenceMode(v)
 				bad(err)
 				p.Fence = mode
+			case "follow":
+				mode, err := ParseFollowMode(v)
+				bad(err)
+				p.Follow = mode
+			case "demote":
+				mode, err := ParseDemoteMode(v)
+				bad(err)
+				p.Demote = mode
 			case "hold-max":
 				p.HoldMax = After(dur(v))
 			case "hold-timeout":
@@ -140,7 +148,7 @@ func (s *sim) command(t *testing.T, line string) *sim {
 		if v, ok := opts["down-after"]; ok {
 			s.downAfter = dur(v)
 		}
-	case "node": // node a master | node b replica a | node c refused|hung|noauth
+	case "node": // node a master [guarded=yes] | node b replica a | node c refused|hung|noauth
 		n := &simNode{}
 		switch args[1] {
 		case "master":
@@ -156,6 +164,7 @@ func (s *sim) command(t *testing.T, line string) *sim {
 		default:
 			t.Fatalf("scenario line %q: unknown node state", line)
 		}
+		_, n.guarded = opts["guarded"]
 		s.nodes[topology.Addr(args[0])] = n
 	case "sign": // sign kind sentinel [candidate] [old=]
 		sg := topology.Sign{Group: "g", Sentinel: topology.Addr(args[1]), Old: topology.Addr(opts["old"]), At: s.now}

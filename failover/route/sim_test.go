@@ -35,6 +35,8 @@ type sim struct {
 	probeAt time.Duration // next round of ordinary probes
 	pollAt  time.Duration // next round of ordinary polls
 
+	refused string // why the machine refused its policy
+
 	log   []string
 	check func(*sim, Action) // sees every action
 }
@@ -45,6 +47,7 @@ type simNode struct {
 	refused bool
 	hung    bool
 	noAuth  bool
+	guarded bool // our account may not demote it
 }
 
 type simView struct {
@@ -156,6 +159,14 @@ func (s *sim) step(ev Event) {
 		case SetFast:
 			s.fast = a.On
 			s.pollAt = min(s.pollAt, s.now+time.Millisecond)
+		case Demote:
+			s.logf("demote %s -> %s", a.Target, a.Master)
+			s.post(time.Millisecond, Demoted{Target: a.Target, Master: a.Master})
+		case CheckRights:
+			s.post(time.Millisecond, RightsSeen{Addr: a.Addr})
+		case Refuse:
+			s.logf("refuse %s", a.Why)
+			s.refused = a.Why
 		case Save:
 			s.logf("save %s/%d", a.Master, a.Epoch)
 		case Held:
@@ -201,6 +212,16 @@ func (s *sim) run(d time.Duration) {
 			if n, ok := ev.(NodeSeen); ok {
 				ev = s.seen(n.Addr, n.SentAt)
 			}
+			if d, ok := ev.(Demoted); ok {
+				d = s.demote(d)
+				if d.Outcome == DemotionDone {
+					s.step(NodeClosed{d.Target}) // it ends its connections in the same transaction
+				}
+				ev = d
+			}
+			if r, ok := ev.(RightsSeen); ok {
+				ev = s.rights(r)
+			}
 			s.step(ev)
 		case s.pollAt <= s.now:
 			s.pollAt = s.now + 175*time.Millisecond
@@ -219,6 +240,35 @@ func (s *sim) run(d time.Duration) {
 			s.step(Tick{})
 		}
 	}
+}
+
+// demote does what the machine ordered a millisecond ago, as the controller does it.
+func (s *sim) demote(d Demoted) Demoted {
+	target, master := s.nodes[d.Target], s.nodes[d.Master]
+	is := func(n *simNode) bool {
+		return n != nil && !n.refused && !n.hung && !n.noAuth && n.role == topology.RoleMaster
+	}
+	switch {
+	case !is(target) || !is(master):
+		d.Outcome, d.Err = DemotionSkipped, "no master"
+	case target.guarded:
+		d.Outcome, d.Err = DemotionForbidden, "NOPERM"
+	default:
+		d.Outcome = DemotionDone
+		target.role, target.master = topology.RoleReplica, d.Master
+	}
+	return d
+}
+
+// rights answers whether we may demote a node.
+func (s *sim) rights(r RightsSeen) RightsSeen {
+	switch n := s.nodes[r.Addr]; {
+	case n == nil || n.refused || n.hung:
+		r.Err = "unreachable"
+	case n.guarded || n.noAuth:
+		r.Denied, r.Err = true, "NOPERM"
+	}
+	return r
 }
 
 func (s *sim) logf(format string, args ...any) {

@@ -20,6 +20,23 @@ func (m *Machine) Hold() (f Failover, ok bool) {
 	return f, true
 }
 
+// Epoch returns the newest config epoch known for the route's master. While [Machine.Ahead]
+// it is a guess. Routes keep the epoch that a master was first served at.
+func (m *Machine) Epoch() uint64 { return m.pair.epoch }
+
+// Ahead reports whether the route's master was followed fast and no majority names it
+// yet.
+func (m *Machine) Ahead() bool { return m.ahead.on }
+
+// Follow returns the mode in force: FollowFast falls back to FollowMajority while our
+// account lacks the right to demote.
+func (m *Machine) Follow() FollowMode {
+	if m.fencing.right == rightDenied {
+		return FollowMajority
+	}
+	return m.policy.Follow
+}
+
 // LeaseUntil returns the end of the lease, as a time since boot; 0 if there is none.
 func (m *Machine) LeaseUntil() time.Duration { return m.leaseUntil }
 
@@ -56,6 +73,12 @@ func (m *Machine) Degraded() []string {
 			m.obs.Support, m.obs.Known, m.obs.Master, m.obs.Epoch))
 	case m.obs.Answering < m.obs.Known:
 		why = append(why, fmt.Sprintf("%d of %d known Sentinels answer", m.obs.Answering, m.obs.Known))
+	}
+	if m.ahead.on {
+		why = append(why, fmt.Sprintf("no majority names %s yet (follow: fast)", m.pair.addr))
+	}
+	if m.policy.demotes() && m.fencing.right == rightDenied {
+		why = append(why, fmt.Sprintf("our account may not demote %s: following the majority alone", m.pair.addr))
 	}
 	if m.fromFile {
 		why = append(why, "the master is known from the state file alone")

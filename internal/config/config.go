@@ -27,17 +27,20 @@ type Config struct {
 // Master is one group that is served: where clients connect, and which
 // Sentinels know it.
 type Master struct {
-	Name       string // as the Sentinels know it
-	Listen     []Listen
-	Sentinels  []topology.Addr
-	Auth       Auth
-	Redis      Login // the sidecar's account on the data nodes
-	Sentinel   Login // the sidecar's account on the Sentinels
-	Hold       Hold
-	Fence      FenceMode
-	StateFile  string // "" for none
-	Loops      int    // event loops; 0 lets the proxy choose
-	MaxClients int
+	Name        string // as the Sentinels know it
+	Listen      []Listen
+	Sentinels   []topology.Addr
+	Auth        Auth
+	Redis       Login // the sidecar's account on the data nodes
+	Sentinel    Login // the sidecar's account on the Sentinels
+	Hold        Hold
+	Follow      FollowMode
+	Fence       FenceMode
+	RetryWrites RetryWrites
+	Demote      DemoteMode
+	StateFile   string // "" for none
+	Loops       int    // event loops; 0 lets the proxy choose
+	MaxClients  int
 }
 
 // Listen is where clients connect: Network and Address as for [net.Listen].
@@ -96,6 +99,16 @@ const (
 	AuthNone        Auth = "none"        // every client uses the sidecar's account
 )
 
+// RetryWrites says what becomes of a write whose reply was lost.
+type RetryWrites string
+
+// The ways to retry, from the most careful.
+const (
+	RetryNever      RetryWrites = "never"      // it is answered as uncertain
+	RetryIdempotent RetryWrites = "idempotent" // sent again if it may run twice
+	RetryAlways     RetryWrites = "always"     // sent again: it runs at least once
+)
+
 // FenceMode says what stops writes that may be lost.
 type FenceMode string
 
@@ -104,6 +117,24 @@ const (
 	FenceLease  FenceMode = "lease"  // writes stop when neither Sentinels nor replicas confirm the master in time
 	FenceEvents FenceMode = "events" // writes stop at a sign of a failover alone
 	FenceOff    FenceMode = "off"    // writes stop when the master is lost or a majority names another
+)
+
+// FollowMode says when commands go on to a new master.
+type FollowMode string
+
+// The ways to follow.
+const (
+	FollowMajority FollowMode = "majority" // when a majority of the Sentinels names it
+	FollowFast     FollowMode = "fast"     // when it was promoted and the old master is demoted by us, or gone
+)
+
+// DemoteMode says whether a deposed master is made a replica by us.
+type DemoteMode string
+
+// The ways to treat a deposed master that still says master.
+const (
+	DemoteOff  DemoteMode = "off"  // Sentinel demotes it, some 10 s later
+	DemoteAuto DemoteMode = "auto" // we do, as soon as a majority stands by the new master
 )
 
 // LogFormat is how log lines are written.

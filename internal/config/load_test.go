@@ -21,7 +21,8 @@ func TestDefaults(t *testing.T) {
 	want := Master{
 		Name: "mymaster", Listen: []Listen{{"tcp", "127.0.0.1:6379"}}, Sentinels: []topology.Addr{"s1:26379"},
 		Auth: AuthPassthrough, Hold: Hold{Timeout: Wait{Auto: true}, Max: Wait{Auto: true}},
-		Fence: FenceLease, MaxClients: 10000,
+		Follow: FollowMajority, Fence: FenceLease,
+		RetryWrites: RetryNever, Demote: DemoteOff, MaxClients: 10000,
 	}
 	if got, want := fmt.Sprintf("%+v", m), fmt.Sprintf("%+v", want); got != want {
 		t.Errorf("master\n got %s\nwant %s", got, want)
@@ -125,6 +126,13 @@ func TestMistakes(t *testing.T) {
 				`c.yaml:4: log.level: found "infos"; want "debug", "info", "warn" or "error" (did you mean "info"?)`,
 				`SENTINELPROXY_AUTH: found "pasthrough"; want "passthrough" or "none" (did you mean "passthrough"?)`,
 				`--hold-timeout: found "5"; want a duration such as 5s, "auto", or "off" (the unit is missing; did you mean "5s"?)`,
+			},
+		},
+		"fast without signs": {
+			args: []string{"--sentinel=s", "--follow=fast"}, yaml: "fence:\n  mode: off\n  demote: atuo\n",
+			want: []string{
+				`c.yaml:3: fence.demote: found "atuo"; want "off" or "auto" (did you mean "auto"?)`,
+				`--follow: found "fast" with fence.mode "off"; want fence.mode "lease" or "events", whose signs it needs`,
 			},
 		},
 		"a mistake that a flag hides": {

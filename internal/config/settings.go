@@ -157,6 +157,15 @@ func clientSettings() []setting {
 			set:   into(func(t target) *Wait { return &t.Hold.Max }, parseWait),
 			show:  func(t target) string { return t.Hold.Max.String() },
 		},
+		{
+			flag: "retry-writes", key: "retry.writes", scope: ofMaster, kind: "mode", def: string(RetryNever),
+			want:  `want "never", "idempotent" or "always"`,
+			usage: "what becomes of a write whose reply was lost: never (it is answered -UNCERTAIN), idempotent (sent again if it may run twice with the same end and the same reply), or always (sent again: it runs at least once)",
+			set: into(func(t target) *RetryWrites { return &t.RetryWrites }, func(v string) (RetryWrites, error) {
+				return parseChoice(v, RetryNever, RetryIdempotent, RetryAlways)
+			}),
+			show: func(t target) string { return string(t.RetryWrites) },
+		},
 	}
 }
 
@@ -202,6 +211,15 @@ func groupSettings() []setting {
 			show: func(t target) string { return t.Sentinel.PasswordFile },
 		},
 		{
+			flag: "follow", key: "follow", scope: ofMaster, kind: "mode", def: string(FollowMajority),
+			want:  `want "majority" or "fast"`,
+			usage: "when to go on to a new master: majority (a majority of the Sentinels names it) or fast (about a second earlier: it was promoted, and the old master is demoted by the sidecar or gone; its Redis account needs REPLICAOF)",
+			set: into(func(t target) *FollowMode { return &t.Follow }, func(v string) (FollowMode, error) {
+				return parseChoice(v, FollowMajority, FollowFast)
+			}),
+			show: func(t target) string { return string(t.Follow) },
+		},
+		{
 			flag: "fence-mode", key: "fence.mode", scope: ofMaster, kind: "mode", def: string(FenceLease),
 			want:  `want "lease", "events" or "off"`,
 			usage: "what stops writes that may be lost: lease (no Sentinel majority and not every replica confirms the master in time), events (a sign of a failover alone), or off",
@@ -209,6 +227,15 @@ func groupSettings() []setting {
 				return parseChoice(v, FenceLease, FenceEvents, FenceOff)
 			}),
 			show: func(t target) string { return string(t.Fence) },
+		},
+		{
+			flag: "fence-demote", key: "fence.demote", scope: ofMaster, kind: "mode", def: string(DemoteOff),
+			want:  `want "off" or "auto"`,
+			usage: "what becomes of a deposed master: off (Sentinel demotes it, some 10s later) or auto (the sidecar does once a majority names the new one; its Redis account needs REPLICAOF)",
+			set: into(func(t target) *DemoteMode { return &t.Demote }, func(v string) (DemoteMode, error) {
+				return parseChoice(v, DemoteOff, DemoteAuto)
+			}),
+			show: func(t target) string { return string(t.Demote) },
 		},
 		{
 			flag: "state-file", key: "state_file", scope: ofMaster, kind: "path",

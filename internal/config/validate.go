@@ -29,6 +29,9 @@ func (l *loader) checkMaster(m *Master, at origins) {
 	l.login(&m.Redis, at, "redis")
 	l.login(&m.Sentinel, at, "sentinel")
 
+	if m.Follow == FollowFast && m.Fence == FenceOff {
+		l.mistakes.add(at.of("follow"), `found "fast" with fence.mode "off"; want fence.mode "lease" or "events", whose signs it needs`)
+	}
 	if m.Auth == "" && missing("auth") {
 		if m.Redis.PasswordFile == "" {
 			m.Auth = AuthPassthrough

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sentinelproxy/sentinelproxy/failover/drill"
+	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
+)
+
+// drilled runs a whole `sentinelproxy drill` on real Redis, and returns what it
+// wrote and its exit code. How long pauses are is not judged: the machine may be
+// busy.
+func drilled(t *testing.T, args ...string) (drill.Report, string, int) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "report.json")
+	out := new(buffer)
+	args = append([]string{"drill", "--ephemeral", "--quick", "--slo", "max-pause=any", "--json", file}, args...)
+	code := run(t.Context(), args, out, out)
+	t.Log("\n" + out.String())
+	if code == exitEnvironment && strings.Contains(out.String(), redistest.ErrNoRedis.Error()) {
+		redistest.Single(t, redistest.Options{}) // it knows when to skip and when to fail
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r drill.Report
+	if err := json.Unmarshal(b, &r); err != nil {
+		t.Fatal(err)
+	}
+	return r, out.String(), code
+}
+
+// inOrder fails the test unless the fault has these steps, in this order.
+func inOrder(t *testing.T, f drill.Failover, want ...string) {
+	t.Helper()
+	var got []string
+	for _, s := range f.Steps {
+		if slices.Contains(want, s.Name) {
+			got = append(got, s.Name)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("after %s came %v; want %v of them in this order", f.Fault, f.Steps, want)
+	}
+}
+
+// Failover, crash and hang end with the verdict that README promises.
+func TestDrills(t *testing.T) {
+	t.Parallel()
+	for kind, uncertain := range map[string]int{"failover": 0, "crash": 20, "hang": 20} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			r, text, code := drilled(t, kind)
+			if code != exitOK || !r.Passed() || !strings.Contains(text, "drill "+kind+": PASS") {
+				t.Fatalf("exit code %d, verdict %q", code, r.Verdict)
+			}
+			c := r.Rounds[0].Columns[0]
+			if c.Acknowledged == 0 || c.Errors+c.Disconnects+c.Duplicated+c.Lost.Stale > 0 || c.Uncertain > uncertain {
+				t.Errorf("found %+v", c.Findings)
+			}
+			if len(r.Rounds[0].Failovers) != 1 || !r.Rounds[0].Failovers[0].Switched {
+				t.Fatalf("failovers %+v; want one", r.Rounds[0].Failovers)
+			}
+			inOrder(t, r.Rounds[0].Failovers[0], "fault", "route_held", "promoted", "route_switched", "first_success", "switch_master_leader")
+		})
+	}
+}
+
+// An objective that cannot be met fails the drill, and the page tells it; HAProxy
+// beside it is not judged.
+func TestDrillFails(t *testing.T) {
+	t.Parallel()
+	page := filepath.Join(t.TempDir(), "report.html")
+	args := []string{"failover", "--slo", "max-pause=1ms", "--html", page}
+	if _, err := exec.LookPath("haproxy"); err == nil {
+		args = append(args, "--beside-haproxy")
+	}
+	r, text, code := drilled(t, args...)
+	if code != exitVerdict || r.Passed() || !strings.Contains(text, "max-pause is 1") {
+		t.Errorf("exit code %d, verdict %q; want the pause to fail it", code, r.Verdict)
+	}
+	if n := len(r.Rounds[0].Columns[0].Breaches); n != 1 {
+		t.Errorf("%d breaches; want one, for the pause", n)
+	}
+	b, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	html := string(b)
+	for _, want := range []string{"FAIL", "<svg", "max-pause is 1", "route_switched"} {
+		if !strings.Contains(html, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if columns := len(r.Rounds[0].Columns); columns == 2 && r.Rounds[0].Columns[1].Name != "haproxy" || columns > 2 {
+		t.Errorf("%d columns, the last is %q", columns, r.Rounds[0].Columns[columns-1].Name)
+	}
+	for _, not := range []string{"http://", "https://", "src=", "@import", "<script", "ZgotmplZ"} {
+		if strings.Contains(html, not) {
+			t.Errorf("the page has %q; want it self-contained", not)
+		}
+	}
+}
+
+func TestDrillFlags(t *testing.T) {
+	for name, tt := range map[string]struct {
+		args []string
+		want []string // what standard error must say
+	}{
+		"no kind":       {nil, []string{"accepts 1 arg"}},
+		"unknown kind":  {[]string{"earthquake", "--ephemeral"}, []string{`"earthquake": no such drill`, "rolling-restart"}},
+		"not ephemeral": {[]string{"failover"}, []string{"--ephemeral is required"}},
+		"every mistake": {
+			[]string{"crash", "--times", "-1", "--follow", "me", "--via", "x:1", "--clients", "0", "--pace", "0s", "--down-after", "1h", "--slo", "max-luck=1,max-lost=x", "--json", "-", "--html", "-"},
+			[]string{"--ephemeral", "--times", "follow: found \"me\"", "with --via there is none", "--clients", "--pace", "--down-after", "--slo: \"max-luck\"", "--slo: max-lost=x", "only one can be standard output"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out, errs buffer
+			code := run(t.Context(), append([]string{"drill"}, tt.args...), &out, &errs)
+			if code != exitUsage {
+				t.Errorf("exit code %d; want %d", code, exitUsage)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(errs.String(), want) {
+					t.Errorf("standard error %q; want it to say %q", errs.String(), want)
+				}
+			}
+		})
+	}
+}
