@@ -55,9 +55,10 @@ type prober struct {
 	ask chan struct{}
 
 	// Owned by run.
-	fails    int  // connections in a row that brought no role
-	useRole  bool // of this connection: false once ROLE was refused, then HELLO is asked
-	answered bool // of this connection: it has told its role
+	fails    int    // connections in a row that brought no role
+	useRole  bool   // of this connection: false once ROLE was refused, then HELLO is asked
+	loginErr string // of this connection: Redis' words if it refused our login
+	answered bool   // of this connection: it has told its role
 }
 
 // run probes until ctx is done.
@@ -180,7 +181,11 @@ func (p *prober) auth(ctx context.Context, l *link, as *login) error {
 	if err := l.send(probeTimeout, append(args, as.password)...); err != nil {
 		return err
 	}
-	_, err := p.answer(ctx, l, sent)
+	r, err := p.answer(ctx, l, sent)
+	p.loginErr = ""
+	if err == nil && r.kind == '-' {
+		p.loginErr = r.text
+	}
 	return err
 }
 
@@ -245,6 +250,9 @@ func (p *prober) judge(ctx context.Context, l *link, r reply, sent time.Duration
 		if err := parseHello(r, &ev); err != nil {
 			ev.Err = err.Error()
 		}
+	}
+	if ev.NoAuth && p.loginErr != "" {
+		ev.Err = "our login is refused: " + p.loginErr
 	}
 	if ev.Role != topology.RoleUnknown {
 		if p.fails >= unreachableAfter {

@@ -147,7 +147,7 @@ func (c *Controller) Ready() (ok bool, reason string) {
 		if d := c.machine.Degraded(); len(d) > 0 {
 			reason += " (" + d[0] + ")"
 		}
-		return false, reason
+		return false, reason + c.complaint()
 	case !r.Lease.Held(now):
 		return false, "the lease has ended"
 	}
@@ -155,6 +155,20 @@ func (c *Controller) Ready() (ok bool, reason string) {
 		return true, "degraded: " + strings.Join(d, "; ")
 	}
 	return true, ""
+}
+
+// complaint is what a Sentinel says, or why it says nothing, where no majority
+// agrees: the usual cause of a start that never gets ready.
+func (c *Controller) complaint() string {
+	if c.sentinels.Agreed {
+		return ""
+	}
+	for _, v := range c.sentinels.Views {
+		if v.Err != "" {
+			return "; sentinel " + string(v.Sentinel) + ": " + v.Err
+		}
+	}
+	return ""
 }
 
 func holdStatuses(rs []record) []HoldStatus {

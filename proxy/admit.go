@@ -50,7 +50,7 @@ func (s *session) letIn() bool {
 		return false
 	}
 	s.asks = false
-	if _, refused := s.w.refusedLately(s.who); refused || s.attach() == nil {
+	if _, refused := s.w.refusedLately(s.who); refused || s.attach(s.w.cmds.unknown) == nil {
 		return false
 	}
 	s.reqs.Unauthenticated = false

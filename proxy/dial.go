@@ -32,7 +32,7 @@ func (w *worker) sharedPipe(who identity) *pipe {
 	if len(w.pipes) >= maxPipes {
 		w.sweep()
 	}
-	p := &pipe{w: w, id: who}
+	p := &pipe{w: w, id: who, idleAt: w.loopNow()}
 	w.pipes[who] = p
 	w.connect(p)
 	return p
@@ -95,6 +95,7 @@ func (w *worker) connect(p *pipe) {
 	p.dialGen++
 	gen := p.dialGen
 	w.stats.dials++
+	w.armWatch()
 	w.host.dial(p.addr, p, func(c wire, err error) {
 		if p.dialGen != gen {
 			if c != nil {
@@ -117,7 +118,15 @@ func (w *worker) connect(p *pipe) {
 func (w *worker) connectFailed(p *pipe, err error) {
 	p.attempts++
 	w.log.Debug("master cannot be reached", "addr", p.addr, "attempt", p.attempts, "error", err)
+	if p.trialOf != nil {
+		w.endTrial(p)
+		return
+	}
+	w.failed(err.Error())
 	w.reportPipe(topology.ReportUnreachable, p, err.Error())
+	if p.attempts > 1 {
+		w.wakeAll(p) // to be held
+	}
 	w.reconnect(p)
 }
 
@@ -138,6 +147,7 @@ func (w *worker) reconnect(p *pipe) {
 // nothing extra, and ordinary users may not call ROLE (FAILOVER.md 6.1).
 func (w *worker) greet(p *pipe) {
 	p.state = pipeGreeting
+	p.greetAt = w.now()
 	hello := []string{"HELLO", strconv.Itoa(p.id.proto)}
 	if p.id.pass != "" || p.id.user != "" {
 		hello = append(hello, "AUTH", userName(p.id.user), p.id.pass)
@@ -269,8 +279,14 @@ func (w *worker) selected(p *pipe, reply []byte) {
 
 // ready opens the pipe to commands.
 func (w *worker) ready(p *pipe) {
+	if p.trialOf != nil {
+		w.trialPassed(p)
+		return
+	}
 	p.state = pipeReady
+	p.carried = true
 	p.attempts = 0
+	w.succeeded()
 	p.lostAt = 0
 	w.reportPipe(topology.ReportVerified, p, "")
 	if s := p.owner; s != nil {
@@ -281,6 +297,9 @@ func (w *worker) ready(p *pipe) {
 		s.restore(p)
 	}
 	w.wakeAll(p)
+	if w.serving {
+		w.releaseHeld()
+	}
 	w.armSweep()
 }
 
@@ -288,6 +307,13 @@ func (w *worker) ready(p *pipe) {
 // that wait for it are told.
 func (w *worker) loginRefused(p *pipe, text string) {
 	w.log.Debug("login refused by redis", "addr", p.addr, "reply", text)
+	if p.trialOf != nil {
+		w.endTrial(p)
+		return
+	}
+	if w.opts.Auth == AuthNone {
+		w.failed(text)
+	}
 	if !strings.HasPrefix(text, "ERR ") {
 		if len(w.refusals) >= maxRefusals {
 			clear(w.refusals) // it only spares dials
@@ -324,19 +350,26 @@ func (w *worker) refusedLately(who identity) (string, bool) {
 }
 
 // pipeLost goes on after a connection ended that we did not end.
-func (w *worker) pipeLost(p *pipe, wasReady bool, err error) {
+func (w *worker) pipeLost(p *pipe, err error) {
 	w.stats.backendLost++
 	w.log.Debug("backend connection lost", "addr", p.addr, "error", err)
+	if p.trialOf != nil {
+		w.endTrial(p)
+		return
+	}
+	if !p.carried {
+		w.failed(fmt.Sprint(err))
+	}
 	w.reportPipe(topology.ReportLost, p, fmt.Sprint(err))
 	waiting := p.waiting
 	p.waiting = nil
 	s := p.owner
 	switch {
-	case s != nil && s.own == p && !wasReady && w.serves(p):
+	case s != nil && s.own == p && !p.carried && w.serves(p):
 		w.redialOwn(p, waiting)
 	case s != nil && s.own == p:
 		s.ownLost()
-	case p.sessions > 0 || len(waiting) > 0 || !wasReady:
+	case p.sessions > 0 || len(waiting) > 0 || !p.carried:
 		w.redial(p, waiting)
 	}
 }
@@ -355,6 +388,9 @@ func (w *worker) redialOwn(old *pipe, waiting []*session) {
 	}
 	w.owns[p] = struct{}{}
 	p.owner.own = p
+	if p.attempts > 1 {
+		w.wakeAll(p) // to be held
+	}
 	w.reconnect(p)
 }
 
@@ -368,7 +404,9 @@ func (w *worker) redial(old *pipe, waiting []*session) {
 		}
 		return
 	}
-	p := &pipe{w: w, id: old.id, attempts: old.attempts + 1, waiting: waiting, lostAt: old.lostAt}
+	p := &pipe{
+		w: w, id: old.id, attempts: old.attempts + 1, waiting: waiting, lostAt: old.lostAt, idleAt: w.loopNow(),
+	}
 	if p.lostAt == 0 {
 		p.lostAt = w.now()
 		w.host.after(lossGrace, func() {
@@ -383,6 +421,7 @@ func (w *worker) redial(old *pipe, waiting []*session) {
 		w.connect(p)
 		return
 	}
+	w.wakeAll(p) // to be held
 	w.reconnect(p)
 }
 

@@ -65,12 +65,15 @@ func (s *session) dispatch(frame []byte, cmd *command) bool {
 			if p = s.pin(cmd); p == nil {
 				return s.wait == waitNone
 			}
-		} else if p = s.attach(); p == nil {
+		} else if p = s.attach(cmd); p == nil {
 			return s.wait == waitNone
 		}
 	}
 	if p.state != pipeReady || p.full() {
-		s.waitFor(p)
+		return s.await(p, cmd)
+	}
+	if s.inflight >= maxShare {
+		s.wait = waitShare
 		return false
 	}
 	if cmd.class == classScan && !s.knowsRun(p) {
@@ -146,7 +149,7 @@ func blocks(frame []byte) bool {
 
 // attach returns the shared pipe of the session's identity. nil means that the
 // command at hand was answered (wait is none) or must wait.
-func (s *session) attach() *pipe {
+func (s *session) attach(cmd *command) *pipe {
 	if s.refusal != "" {
 		s.refuse()
 		return nil
@@ -171,7 +174,7 @@ func (s *session) attach() *pipe {
 	if p.state == pipeReady {
 		return p
 	}
-	s.waitFor(p)
+	s.await(p, cmd)
 	return nil
 }
 
@@ -205,6 +208,16 @@ func (s *session) detach() {
 		s.pipe = nil
 		s.fast = false
 	}
+}
+
+// await has the command at hand wait for p. Once the master has turned a
+// connection away, that counts as a hold: it ends at hold.timeout.
+func (s *session) await(p *pipe, cmd *command) bool {
+	if p.state == pipeReady || p.attempts <= 1 {
+		s.waitFor(p)
+		return false
+	}
+	return s.hold(cmd)
 }
 
 // waitFor has the session wait until p is ready, has room, or is lost.
@@ -252,7 +265,10 @@ func (w *worker) outage() string {
 		return fmt.Sprintf("NOREPLICAS fenced for %s: %s; nothing was sent (sentinelproxy)", since, r.Why)
 	}
 	why := r.Why
-	if why == "" {
+	switch {
+	case r.State == topology.Serving:
+		since, why = (w.now() - w.failedAt).Round(1e8), "it can't be connected to: "+w.failure
+	case why == "":
 		why = "no master is known yet"
 	}
 	return fmt.Sprintf("MASTERDOWN no master to serve %s for %s: %s; nothing was sent (sentinelproxy)", r.Group, since, why)

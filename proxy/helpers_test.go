@@ -27,6 +27,7 @@ var errReset = errors.New("connection reset by peer")
 // rig is a worker in a world without sockets and clocks: time passes when a test
 // says so, and what is written piles up until the test looks at it.
 type rig struct {
+	failure string // why connections to the master fail
 	t       testing.TB
 	w       *worker
 	at      time.Duration
@@ -421,3 +422,5 @@ func (r *rig) checkHeld(sent, failed, gone, waiting uint64) {
 			s.heldSent, s.heldFailed, s.heldGone, left, sent, failed, gone, waiting)
 	}
 }
+
+func (r *rig) failing(why string) { r.failure = why }

@@ -271,6 +271,9 @@ func (s *session) refused(p *pipe, e entry, frame, reply []byte) bool {
 		s.rest()
 		return true
 	}
+	if e.cmd.class == classSticky {
+		s.stickyCalls-- // until it is sent again
+	}
 	s.park(frame, reply)
 	s.rest()
 	return true

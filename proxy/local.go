@@ -26,6 +26,8 @@ func localCommands() map[string]localFunc {
 		"CLIENT|SETNAME": (*session).clientSetName,
 		"CLIENT|GETNAME": (*session).clientGetName,
 		"CLIENT|REPLY":   (*session).clientReply,
+
+		"CLIENT|MAINT_NOTIFICATIONS": (*session).clientMaintenance,
 	}
 }
 
@@ -43,7 +45,10 @@ func (s *session) quit([]byte) bool {
 	return true
 }
 
-func (s *session) reset([]byte) bool {
+func (s *session) reset(frame []byte) bool {
+	if len(resp.Args(nil, frame)) != 1 {
+		return s.wrongArgs("reset")
+	}
 	if s.own != nil {
 		s.dropOwn()
 	}
@@ -86,7 +91,7 @@ func (s *session) auth(frame []byte) bool {
 	if s.w.opts.Auth == AuthNone {
 		return s.authLikeOpen(user, len(args) == 3)
 	}
-	return s.login(user, pass, s.who.proto, func(*pipe) { s.reply([]byte("+OK\r\n")) })
+	return s.login(args[1:], user, pass, s.who.proto, func(*pipe) { s.reply([]byte("+OK\r\n")) })
 }
 
 // authLikeOpen answers as a Redis whose default user needs no password
@@ -105,13 +110,15 @@ func (s *session) authLikeOpen(user string, named bool) bool {
 }
 
 // login has Redis itself check a login, in band on that user's pipe, and then
-// makes it the session's. A failed login keeps the old one.
-func (s *session) login(user, pass string, proto int, done func(*pipe)) bool {
+// makes it the session's. A failed login keeps the old one. words are AUTH's
+// arguments as the client gave them: Redis tells one from two.
+func (s *session) login(words [][]byte, user, pass string, proto int, done func(*pipe)) bool {
+	check := resp.AppendCommand(nil, append([][]byte{[]byte("AUTH")}, words...)...)
 	who := s.who
 	who.user, who.pass, who.proto = user, pass, proto
 	return s.move(who, func(p *pipe) {
 		s.wait = waitLogin
-		p.sendInternal(resp.AppendCommand(nil, "AUTH", user, pass), func(reply []byte) {
+		p.sendInternal(check, func(reply []byte) {
 			if s.closed {
 				return
 			}
@@ -149,8 +156,7 @@ func (s *session) move(who identity, done func(*pipe)) bool {
 	}
 	p := s.w.sharedPipe(who)
 	if p.state != pipeReady {
-		s.waitFor(p)
-		return false
+		return s.await(p, s.w.cmds.unknown)
 	}
 	if s.own != nil {
 		s.dropOwn() // it speaks for the old identity; restore brings the modes over
@@ -215,7 +221,7 @@ func (s *session) hello(frame []byte) bool {
 		s.reply(s.helloReply(p))
 	}
 	if user != nil && s.w.opts.Auth == AuthPassthrough {
-		return s.login(string(user), string(pass), proto, done)
+		return s.login([][]byte{user, pass}, string(user), string(pass), proto, done)
 	}
 	if user != nil && string(user) != "default" {
 		s.replyError("WRONGPASS invalid username-password pair or user is disabled.")
@@ -327,6 +333,15 @@ func (s *session) clientSetInfo(frame []byte) bool {
 		return true
 	}
 	s.reply([]byte("+OK\r\n"))
+	return true
+}
+
+// clientMaintenance answers as Redis does, which has no such subcommand: go-redis
+// asks on connect whether a managed service would tell of its maintenance. Ours is
+// hidden from clients anyway.
+func (s *session) clientMaintenance(frame []byte) bool {
+	sub := resp.Args(nil, frame)[1]
+	s.replyError("ERR unknown subcommand '" + string(sub[:min(len(sub), 128)]) + "'. Try CLIENT HELP.")
 	return true
 }
 

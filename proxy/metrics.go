@@ -114,6 +114,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	e.counter("backend_dials_total", "Connections to the master that were tried.", t.dials)
 	e.counter("backend_dial_errors_total", "Connections to the master that failed.", t.dialErrors)
 	e.counter("backend_connections_lost_total", "Connections that the master ended.", t.backendLost)
+	e.counter("backend_connections_silent_total", "Connections to the master that had died without a word.", t.silent)
 	e.counter("pins_total", "Times that a client was given a backend connection of its own.", t.pinned)
 	e.counter("pins_refused_total", "Times that the limit of such connections was reached.", t.pinRefused)
 	e.counter("commands_total", "Commands handled.", t.commands)
@@ -179,6 +180,7 @@ func (t *stats) add(o *stats) {
 		{&t.dials, o.dials},
 		{&t.dialErrors, o.dialErrors},
 		{&t.backendLost, o.backendLost},
+		{&t.silent, o.silent},
 		{&t.leaseEnded, o.leaseEnded},
 		{&t.scriptReloads, o.scriptReloads},
 		{&t.scanRestarts, o.scanRestarts},

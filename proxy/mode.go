@@ -15,8 +15,11 @@ type mode struct {
 	name                string // CLIENT SETNAME
 	libName, libVer     string // CLIENT SETINFO
 
-	sticky bool     // keeps its own pipe until RESET
-	setup  [][]byte // commands that a new own pipe must repeat, such as CLIENT TRACKING ON
+	sticky bool // keeps its own pipe until RESET
+	// stickyCalls counts commands under way that make it so unless they fail: one
+	// that Redis does not know has changed nothing.
+	stickyCalls int
+	setup       [][]byte // commands that a new own pipe must repeat, such as CLIENT TRACKING ON
 
 	tx        transaction
 	watching  bool // WATCH is in force
@@ -71,7 +74,7 @@ func (t *transaction) complete() bool {
 
 // pinned reports whether the session must keep its own pipe.
 func (s *session) pinned() bool {
-	return s.sticky || s.tx.active || s.watching || s.blocking || s.subCalls > 0 || len(s.subs) > 0 ||
+	return s.sticky || s.stickyCalls > 0 || s.tx.active || s.watching || s.blocking || s.subCalls > 0 || len(s.subs) > 0 ||
 		s.stream != streamOff
 }
 
@@ -134,7 +137,8 @@ func (s *session) transmit(p *pipe, frame []byte, cmd *command) {
 		s.subCalls++
 		m |= metaOrder
 	case classSticky:
-		s.sticky = true
+		s.stickyCalls++
+		m |= metaOrder
 		s.remember(frame, cmd)
 	case classShared, classLocal, classDenied, classContainer:
 	}
@@ -288,6 +292,16 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 		s.callEnded(p)
 	case classSubscribe:
 		s.subCalls-- // it was refused: confirmations do not come this way
-	case classShared, classScan, classScript, classLocal, classMulti, classWatch, classSticky, classDenied, classContainer:
+	case classShared, classScan, classScript, classLocal, classMulti, classWatch, classDenied, classContainer:
+	case classSticky:
+		s.stickyCalls--
+		s.sticky = s.sticky || reply[0] != '-'
 	}
+}
+
+// plain reports whether what waits in the session's own pipe, if it has one, can
+// be taken back: nothing there changes the session's mode by having been sent.
+func (s *session) plain() bool {
+	return !s.tx.active && !s.watching && !s.blocking && s.subCalls == 0 && len(s.subs) == 0 &&
+		s.restoreSub == 0 && s.stream == streamOff
 }

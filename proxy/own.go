@@ -29,17 +29,14 @@ func (s *session) pin(cmd *command) *pipe {
 	}
 	if s.w.owned >= maxOwn {
 		s.w.stats.pinRefused++
-		name := "command"
-		if cmd != nil {
-			name = displayName(cmd.name)
-		}
-		s.replyError("ERR max number of dedicated backend connections reached, " + name + " refused (sentinelproxy)")
+		s.replyError("ERR max number of dedicated backend connections reached, " + displayName(cmd.name) +
+			" refused (sentinelproxy)")
 		return nil
 	}
 	s.own = s.w.ownPipe(s)
 	s.fast = false
 	if s.own.state != pipeReady {
-		s.waitFor(s.own)
+		s.await(s.own, cmd)
 		return nil
 	}
 	s.restore(s.own)
@@ -125,7 +122,7 @@ func (s *session) ownLost() {
 	}
 	s.lostOwn = true
 	s.blocking = false
-	s.subCalls = 0
+	s.subCalls, s.stickyCalls = 0, 0 // what is sent again counts again
 	s.restoreSub = 0
 	if s.watching {
 		s.watchLost = true

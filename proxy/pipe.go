@@ -91,6 +91,13 @@ type pipe struct {
 	run      uint64 // marks the cursors of this connection; 0: not known yet
 	asked    bool   // for what run is made of
 	slow     bool   // reading rests until the owner has taken its replies
+
+	carried     bool          // it was ready once
+	greetAt     time.Duration // when the greeting was sent
+	heard, seen uint64        // bytes read in all; as of the watchdog's last look
+	stale       int           // looks in a row at which something was due and nothing came
+	trial       *pipe         // looks whether the master answers on a new connection
+	trialOf     *pipe         // this pipe is such a trial
 }
 
 // serverInfo is what HELLO told of the backend.
@@ -172,6 +179,7 @@ func (p *pipe) Data(b []byte) {
 	if p.state == pipeClosed {
 		return
 	}
+	p.heard += uint64(len(b))
 	p.receive(b)
 	p.w.pump()
 }
@@ -214,7 +222,7 @@ func (p *pipe) receive(b []byte) {
 	case joined:
 		p.in = p.in[:copy(p.in, rest)]
 	default:
-		p.in = append(p.w.takeBuf(), rest...)
+		p.in = append(p.w.takeBufOf(min(p.replies.Need(), largeReply)+len(rest)), rest...)
 	}
 	p.makeRoom()
 }
@@ -349,8 +357,8 @@ func (p *pipe) release(n int) {
 	p.head += n
 	if p.head == len(p.buf) {
 		p.buf, p.head, p.sent = p.buf[:0], 0, 0
-		if cap(p.buf) > windowBytes/4 {
-			p.buf = nil
+		if cap(p.buf) > 2*windowBytes || p.owner != nil && cap(p.buf) > bigBuf {
+			p.buf = nil // a shared pipe keeps what a full window needs
 		}
 		return
 	}
@@ -398,10 +406,9 @@ func (p *pipe) lost(err error) {
 	if p.state == pipeClosed {
 		return
 	}
-	wasReady := p.state == pipeReady || p.state == pipeRetired
 	p.end()
 	p.judge(lossOf(err))
-	p.w.pipeLost(p, wasReady, err)
+	p.w.pipeLost(p, err)
 }
 
 // abandon ends a pipe whose master is no longer the route's. Nothing more of
@@ -432,11 +439,12 @@ func (p *pipe) end() {
 	p.internal = nil
 }
 
-// pullBack takes complete unsent commands out of a shared pipe and gives them
+// pullBack takes complete unsent commands out of a pipe and gives them
 // back to their sessions, in order. A command of which a part is sent stays: its
-// rest must follow. Own pipes keep theirs: Output holds them back.
+// rest must follow. An own pipe whose session is in some mode keeps its commands:
+// Output holds them back.
 func (p *pipe) pullBack() {
-	if p.owner != nil || p.sent == len(p.buf) || p.state == pipeGreeting {
+	if p.sent == len(p.buf) || p.state == pipeGreeting || p.owner != nil && !p.owner.plain() {
 		return
 	}
 	pos, keep := p.head, 0
@@ -459,6 +467,9 @@ func (p *pipe) pullBack() {
 		e.s.inflight--
 		if e.s.closed {
 			continue
+		}
+		if e.cmd.class == classSticky {
+			e.s.stickyCalls--
 		}
 		if len(e.s.pulled) == 0 {
 			backs = append(backs, e.s)

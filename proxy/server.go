@@ -65,6 +65,8 @@ type Server struct {
 	cancel  context.CancelFunc
 	beats   []atomic.Int64 // when each loop was last seen to turn, since boot
 	clients atomic.Int64
+	// failures say why a loop's connections to the master fail; nil: they do not.
+	failures []atomic.Pointer[string]
 }
 
 const (
@@ -98,7 +100,7 @@ func New(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{opts: o, beats: make([]atomic.Int64, o.Loops)}
+	s := &Server{opts: o, beats: make([]atomic.Int64, o.Loops), failures: make([]atomic.Pointer[string], o.Loops)}
 	s.dialCtx, s.cancel = context.WithCancel(context.Background())
 	cmds := newCommands()
 	for i := range o.Loops {
@@ -111,7 +113,7 @@ func New(o Options) (*Server, error) {
 			return nil, fmt.Errorf("proxy: %w", err)
 		}
 		s.loops = append(s.loops, l)
-		s.workers = append(s.workers, newWorker(&loopHost{server: s, loop: l}, i, &s.opts, cmds))
+		s.workers = append(s.workers, newWorker(&loopHost{server: s, loop: l, index: i}, i, &s.opts, cmds))
 		s.beats[i].Store(int64(boottime.Now()))
 	}
 	return s, nil
@@ -325,15 +327,35 @@ func (s *Server) Alive() bool {
 	return true
 }
 
+// Ready reports whether the master takes our connections, as far as any was tried,
+// and if not why.
+func (s *Server) Ready() (ok bool, reason string) {
+	for i := range s.failures {
+		if why := s.failures[i].Load(); why != nil {
+			return false, "the master turns our connections away: " + *why
+		}
+	}
+	return true, ""
+}
+
 // loopHost is a worker's world on a real event loop.
 type loopHost struct {
 	server *Server
 	loop   *evloop.Loop
+	index  int
 }
 
 func (*loopHost) now() time.Duration { return boottime.Now() }
 
 func (h *loopHost) after(d time.Duration, f func()) timer { return h.loop.After(d, f) }
+
+func (h *loopHost) failing(why string) {
+	if why == "" {
+		h.server.failures[h.index].Store(nil)
+		return
+	}
+	h.server.failures[h.index].Store(&why)
+}
 
 func (h *loopHost) report(r topology.Report) { h.server.opts.Report(r) }
 

@@ -23,6 +23,9 @@ const (
 	// largeCommand is the size past which a command is not collected but streamed
 	// over a pipe of its own.
 	largeCommand = 1 << 20
+	// maxShare is how many commands of one session are under way at once: a long
+	// pipeline must not keep others waiting behind all of it.
+	maxShare = 256
 )
 
 // waitKind says why a session's next command is not being handled.
@@ -35,6 +38,7 @@ const (
 	waitDrain           // what is under way must end first
 	waitOutput          // the client does not read its replies
 	waitLogin           // AUTH, HELLO, SELECT or RESET is under way
+	waitShare           // it has its share of the pipe's window
 	waitRetry           // a refused command rests before it is sent again
 )
 
@@ -95,7 +99,7 @@ func (s *session) Data(b []byte) {
 	}
 	used := s.consume(b)
 	if used < len(b) && !s.closing {
-		s.in = append(s.w.takeBuf(), b[used:]...)
+		s.in = append(s.w.takeBufOf(max(s.reqs.Need(), len(b)-used)), b[used:]...)
 	}
 	s.throttle()
 	if s.lostOwn || s.w.draining {
@@ -138,7 +142,7 @@ func (s *session) throttle() {
 		limit = queryLimit
 	case waitNone:
 		limit = max(largeCommand, queryMark) + queryMark // a command that is being collected
-	case waitPipe, waitDrain, waitLogin, waitRetry:
+	case waitPipe, waitDrain, waitLogin, waitShare, waitRetry:
 	}
 	if s.wait == waitRoute && !s.listed {
 		s.w.addHeld(s)
@@ -268,7 +272,7 @@ func (s *session) command(frame []byte) bool {
 	cmd := s.w.cmds.find(frame)
 	if s.fast && cmd.class == classShared {
 		p := s.pipe
-		if p.state == pipeReady && s.w.serving && !p.full() && len(s.out) < outputMark {
+		if p.state == pipeReady && s.w.serving && !p.full() && len(s.out) < outputMark && s.inflight < maxShare {
 			s.w.stats.commands++
 			var m meta
 			if cmd.resend != resendRead {
@@ -288,6 +292,7 @@ func (s *session) command(frame []byte) bool {
 		s.w.stats.heldSent++
 	}
 	if held > 0 {
+		s.heldSince = 0
 		s.refast()
 	}
 	return true
@@ -303,7 +308,7 @@ func (s *session) reply(b []byte) {
 		return
 	}
 	if s.out == nil {
-		s.out = s.w.takeBuf()
+		s.out = s.w.takeBufOf(len(b))
 	}
 	s.out = append(s.out, b...)
 	s.conn.Flush()
@@ -367,7 +372,9 @@ func (s *session) resume() {
 // after is called when a reply was delivered on p.
 func (s *session) after(p *pipe) {
 	if s.inflight > 0 {
-		if s.eof {
+		if s.wait == waitShare && s.inflight <= maxShare/2 {
+			s.resume()
+		} else if s.eof {
 			s.w.schedule(s)
 		}
 		return
@@ -375,7 +382,7 @@ func (s *session) after(p *pipe) {
 	if s.own == p && !s.pinned() {
 		s.unpin()
 	}
-	if s.wait == waitDrain {
+	if s.wait == waitDrain || s.wait == waitShare {
 		s.resume()
 	} else if s.eof || s.w.draining {
 		s.w.schedule(s)

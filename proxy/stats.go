@@ -24,6 +24,7 @@ type stats struct {
 	refused                              uint64 // refusals such as -READONLY seen from a master
 
 	dials, dialErrors, backendLost uint64
+	silent                         uint64 // backend connections found dead by the watchdog
 	scanRestarts                   uint64 // cursors of another node or run
 	scriptReloads                  uint64 // calls of unknown scripts that were sent again with the body
 	leaseEnded                     uint64

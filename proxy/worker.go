@@ -33,6 +33,8 @@ type host interface {
 	// dial connects to addr in the background and then calls done on the loop,
 	// with nil and an error if it failed. p handles the connection.
 	dial(addr topology.Addr, p *pipe, done func(c wire, err error))
+	// failing publishes why connections to the master fail; "" when they do not.
+	failing(why string)
 	// report tells the control plane; it never blocks.
 	report(r topology.Report)
 }
@@ -64,12 +66,16 @@ type worker struct {
 	heldArmed bool
 	retrying  []*session
 	retryAt   timer
+	failure   string // why the last connection to the master was turned away; "": it was not
+	failedAt  time.Duration
+	watchAt   timer
 	kept      []*session // with replies that a suspicion keeps back
 	leaseAt   timer      // looks for the lease's return
 	sweepAt   timer
 
 	reported map[topology.ReportKind]uint64 // the Gen each kind was last reported for
-	bufs     [][]byte
+	bufs     [][]byte                       // spare, of less than bigBuf
+	bigs     [][]byte                       // spare, of bigBuf and more
 	nextID   int64
 	scripts  scripts
 	pumping  bool
@@ -177,6 +183,9 @@ func (w *worker) setRoute(r topology.Route) {
 		w.leaseAt.Stop()
 	}
 	w.serving = r.State == topology.Serving
+	if r.Master != old.Master || r.Epoch != old.Epoch || !w.serving {
+		w.succeeded() // the control plane says what is wrong now
+	}
 	if w.serving {
 		if r.Master != old.Master || r.Epoch != old.Epoch {
 			w.abandonOthers()
@@ -187,6 +196,9 @@ func (w *worker) setRoute(r topology.Route) {
 			}
 		}
 		w.releaseHeld()
+		if w.opts.Auth == AuthNone {
+			w.sharedPipe(w.anonymous()) // shows at once whether our own account is let in
+		}
 	} else {
 		for _, p := range w.allPipes() {
 			p.pullBack()
@@ -312,7 +324,9 @@ func (w *worker) checkLease() {
 func (w *worker) addHeld(s *session) {
 	s.listed = true
 	s.fast = false
-	s.heldSince = w.now()
+	if s.heldSince == 0 {
+		s.heldSince = w.now()
+	}
 	n := countCommands(s.in)
 	w.stats.held += uint64(max(0, n-s.heldLeft))
 	s.heldLeft = n
@@ -331,18 +345,20 @@ func (s *session) canExpire() bool {
 // armHeld sets the timer for the session that has waited longest.
 func (w *worker) armHeld() {
 	w.heldArmed = false
+	var first time.Duration
 	for _, s := range w.held {
-		if !s.canExpire() {
-			continue
+		if s.canExpire() && (!w.heldArmed || s.heldSince < first) {
+			w.heldArmed, first = true, s.heldSince
 		}
-		w.heldArmed = true
-		d := max(0, s.heldSince+w.route.HoldTimeout-w.now())
-		if w.heldAt == nil {
-			w.heldAt = w.host.after(d, w.expireHeld)
-		} else {
-			w.heldAt.Reset(d)
-		}
+	}
+	if !w.heldArmed {
 		return
+	}
+	d := max(0, first+w.route.HoldTimeout-w.now())
+	if w.heldAt == nil {
+		w.heldAt = w.host.after(d, w.expireHeld)
+	} else {
+		w.heldAt.Reset(d)
 	}
 }
 
@@ -350,21 +366,17 @@ func (w *worker) armHeld() {
 func (w *worker) expireHeld() {
 	now := w.now()
 	keep := w.held[:0]
-	for i, s := range w.held {
+	for _, s := range w.held {
 		if s.closed || s.wait != waitRoute {
 			s.listed = false
 			continue
 		}
-		if !s.canExpire() {
+		if !s.canExpire() || s.heldSince+w.route.HoldTimeout > now {
 			keep = append(keep, s)
 			continue
 		}
-		if s.heldSince+w.route.HoldTimeout > now { // and so it is with all behind it
-			keep = append(keep, w.held[i:]...)
-			break
-		}
 		s.listed = false
-		s.expired = true
+		s.expired, s.heldSince = true, 0
 		s.resume()
 	}
 	clear(w.held[len(keep):])
@@ -380,6 +392,7 @@ func (w *worker) releaseHeld() {
 		s.listed = false
 		if !s.closed && s.wait == waitRoute {
 			w.stats.observeHold(now - s.heldSince)
+			s.heldSince = 0
 			s.resume()
 		}
 	}
@@ -460,8 +473,11 @@ func (*worker) wakeAll(p *pipe) {
 // The buffers that sessions share: an idle client keeps none.
 const (
 	bufSize  = 1 << 10
-	bufKeep  = 64 << 10
 	maxSpare = 1 << 10
+	// Large ones, for replies that do not fit one read, are few.
+	bigBuf  = 64 << 10
+	bigKeep = 2 << 20
+	maxBig  = 16
 )
 
 func (w *worker) takeBuf() []byte {
@@ -473,8 +489,29 @@ func (w *worker) takeBuf() []byte {
 	return make([]byte, 0, bufSize)
 }
 
+// takeBufOf returns a buffer with room for n bytes, or near to it.
+func (w *worker) takeBufOf(n int) []byte {
+	if n <= bigBuf/2 {
+		return w.takeBuf()
+	}
+	for i := len(w.bigs) - 1; i >= 0; i-- {
+		if b := w.bigs[i]; cap(b) >= n {
+			w.bigs[i] = w.bigs[len(w.bigs)-1]
+			w.bigs = w.bigs[:len(w.bigs)-1]
+			return b
+		}
+	}
+	return make([]byte, 0, max(n+n/4, bigBuf))
+}
+
 func (w *worker) giveBuf(b []byte) {
-	if cap(b) >= bufSize && cap(b) <= bufKeep && len(w.bufs) < maxSpare {
+	switch c := cap(b); {
+	case c < bufSize:
+	case c >= bigBuf:
+		if c <= bigKeep && len(w.bigs) < maxBig {
+			w.bigs = append(w.bigs, b[:0])
+		}
+	case len(w.bufs) < maxSpare:
 		w.bufs = append(w.bufs, b[:0])
 	}
 }

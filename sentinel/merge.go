@@ -146,18 +146,30 @@ func sentAt(voters []topology.View, k int) time.Duration {
 	return times[len(times)-k]
 }
 
-// replicas unites what voters list, the newest word first. A replica is Up only
-// if none calls it down; its Flags then say so in the words of one that does.
+// replicas unites what voters list, the newest word first. A replica is down if
+// more than half of those that list it say so: one Sentinel that is wrong must not
+// take a witness away from the lease. Its Flags are in the words of one that says
+// what holds.
 // The master itself is left out: a leader still lists it while it reconfigures.
 func replicas(master topology.Addr, voters []topology.View) []topology.Replica {
 	slices.SortStableFunc(voters, func(a, b topology.View) int { return cmp.Compare(b.SentAt, a.SentAt) })
 	at := make(map[topology.Addr]int)
+	type tally struct{ listed, down int }
+	tallies := make(map[topology.Addr]tally)
+	flags := make(map[topology.Addr]string) // of one that calls it down
 	var out []topology.Replica
 	for _, v := range voters {
 		for _, r := range v.Replicas {
 			if r.Addr == master {
 				continue
 			}
+			n := tallies[r.Addr]
+			n.listed++
+			if !r.Up {
+				n.down++
+				flags[r.Addr] = r.Flags
+			}
+			tallies[r.Addr] = n
 			i, seen := at[r.Addr]
 			if !seen {
 				at[r.Addr] = len(out)
@@ -165,9 +177,16 @@ func replicas(master topology.Addr, voters []topology.View) []topology.Replica {
 				continue
 			}
 			out[i].Offset = max(out[i].Offset, r.Offset)
-			if out[i].Up && !r.Up {
-				out[i].Up, out[i].Flags = false, r.Flags
+			if r.Up {
+				out[i].Flags = r.Flags
 			}
+		}
+	}
+	for i := range out {
+		n := tallies[out[i].Addr]
+		out[i].Up = 2*n.down <= n.listed
+		if !out[i].Up {
+			out[i].Flags = flags[out[i].Addr]
 		}
 	}
 	slices.SortFunc(out, func(a, b topology.Replica) int { return cmp.Compare(a.Addr, b.Addr) })

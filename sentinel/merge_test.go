@@ -169,7 +169,8 @@ func TestMergeDetails(t *testing.T) {
 		vote(3, nodeB, 0, replicas(topology.Replica{Addr: "stale:1", Up: true}), func(v *topology.View) { v.RoleReported = topology.RoleReplica }),
 		vote(4, nodeA, 1, silent),
 	})
-	want := []topology.Replica{{Addr: nodeB, Up: true, Flags: "slave", Offset: 9}, {Addr: nodeC, Up: false, Flags: "slave,s_down"}}
+	// One of two calls c down: a single Sentinel's word takes no witness away.
+	want := []topology.Replica{{Addr: nodeB, Up: true, Flags: "slave", Offset: 9}, {Addr: nodeC, Up: true, Flags: "slave"}}
 	if !reflect.DeepEqual(o.Replicas, want) {
 		t.Errorf("replicas = %+v\nwant       %+v", o.Replicas, want)
 	}
@@ -247,4 +248,32 @@ func newest(views []topology.View) time.Duration {
 		d = max(d, v.SentAt)
 	}
 	return d
+}
+
+// A replica is down when most of those that list it say so.
+func TestMergeReplicaDown(t *testing.T) {
+	says := func(id int, up bool) topology.View {
+		flags := "slave"
+		if !up {
+			flags = "slave,s_down"
+		}
+		return vote(id, nodeA, 1, func(v *topology.View) {
+			v.Replicas = []topology.Replica{{Addr: nodeC, Up: up, Flags: flags}}
+		})
+	}
+	for name, tt := range map[string]struct {
+		views []topology.View
+		want  topology.Replica
+	}{
+		"one of three":   {[]topology.View{says(1, false), says(2, true), says(3, true)}, topology.Replica{Addr: nodeC, Up: true, Flags: "slave"}},
+		"two of three":   {[]topology.View{says(1, false), says(2, true), says(3, false)}, topology.Replica{Addr: nodeC, Flags: "slave,s_down"}},
+		"all":            {[]topology.View{says(1, false), says(2, false)}, topology.Replica{Addr: nodeC, Flags: "slave,s_down"}},
+		"the only voter": {[]topology.View{says(1, false)}, topology.Replica{Addr: nodeC, Flags: "slave,s_down"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := Merge(testGroup, tt.views).Replicas; len(got) != 1 || got[0] != tt.want {
+				t.Errorf("replicas %+v; want %+v", got, tt.want)
+			}
+		})
+	}
 }

@@ -60,7 +60,9 @@ type Observation struct {
 	Group string
 	Views []View // sorted by Sentinel
 
-	Known     int // Sentinels that count: the most any of them knows of, itself included
+	// Known is how many Sentinels count: the most any of them knows of, itself
+	// included, and no fewer than were configured or found.
+	Known     int
 	Answering int // Views that are Up
 
 	// Agreed says that more than half of Known name the same (Master, Epoch) in
@@ -87,7 +89,7 @@ type Observation struct {
 	Conflict bool   // two addresses are named at MaxEpoch
 
 	DownAfter time.Duration // the least that any says; 0 while unknown
-	Replicas  []Replica     // the union, from views naming Master; Up only if none calls it down
+	Replicas  []Replica     // the union, from views naming Master; down if more than half of those that list it say so
 }
 
 // SignKind is an early hint from one Sentinel's event stream (FAILOVER: none of

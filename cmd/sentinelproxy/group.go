@@ -48,6 +48,7 @@ type (
 		prometheus.Collector
 		SetRoute(r topology.Route)
 		Alive() bool
+		Ready() (ok bool, reason string)
 		Status(ctx context.Context) any
 		SetLogin(l config.Login) error
 	}
@@ -178,8 +179,17 @@ func (g *group) addrNames() []string {
 // Name returns the master's name.
 func (g *group) Name() string { return g.master.Name }
 
-// Ready reports whether a verified master is served, or why none is.
-func (g *group) Ready() (ok bool, reason string) { return g.controller.Ready() }
+// Ready reports whether a verified master is served and takes our connections, or
+// why not.
+func (g *group) Ready() (ok bool, reason string) {
+	if ok, reason := g.controller.Ready(); !ok {
+		return false, reason
+	}
+	if ok, reason := g.server.Ready(); !ok {
+		return false, reason
+	}
+	return g.controller.Ready() // with what is amiss all the same
+}
 
 // groupStatus is one master's part of the status.
 type groupStatus struct {
