@@ -77,7 +77,8 @@ func (n *Node) Role(ctx context.Context) (topology.Role, error) {
 type replication struct {
 	role   topology.Role
 	master topology.Addr // of a replica
-	link   string        // of a replica; "connected" once it is in sync
+	link   string        // of a replica; "connected" once it has its first copy
+	offset int64         // of the replication stream: how far it was written, or read
 }
 
 func (n *Node) replication(ctx context.Context) (replication, error) {
@@ -87,13 +88,15 @@ func (n *Node) replication(ctx context.Context) (replication, error) {
 	}
 	fields, _ := reply.([]any)
 	switch {
-	case len(fields) >= 1 && fields[0] == "master":
-		return replication{role: topology.RoleMaster}, nil
-	case len(fields) >= 4 && fields[0] == "slave":
+	case len(fields) >= 2 && fields[0] == "master":
+		offset, _ := fields[1].(int64)
+		return replication{role: topology.RoleMaster, offset: offset}, nil
+	case len(fields) >= 5 && fields[0] == "slave":
 		host, _ := fields[1].(string)
 		port, _ := fields[2].(int64)
 		link, _ := fields[3].(string)
-		return replication{topology.RoleReplica, topology.JoinAddr(host, int(port)), link}, nil
+		offset, _ := fields[4].(int64)
+		return replication{topology.RoleReplica, topology.JoinAddr(host, int(port)), link, offset}, nil
 	}
 	return replication{}, fmt.Errorf("ROLE of %s: unexpected reply %v", n.name, reply)
 }
