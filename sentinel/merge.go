@@ -72,7 +72,7 @@ func Merge(group string, views []topology.View) topology.Observation {
 	if sayMaster >= majority {
 		o.RoleReported = topology.RoleMaster
 	}
-	o.Replicas = replicas(o.Master, voters)
+	o.Replicas = replicas(o.Master, voters, o.Views)
 	return o
 }
 
@@ -146,30 +146,30 @@ func sentAt(voters []topology.View, k int) time.Duration {
 	return times[len(times)-k]
 }
 
+// recentlySilent is how much older than the newest voter's word a silent
+// Sentinel's last word on replicas may be and still count.
+const recentlySilent = 5 * time.Second
+
 // replicas unites what voters list, the newest word first. A replica is down if
 // more than half of those that list it say so: one Sentinel that is wrong must not
 // take a witness away from the lease. Its Flags are in the words of one that says
 // what holds.
+//
+// Among those that list it are Sentinels that named the same pair and fell silent a
+// moment ago. Otherwise, of three Sentinels that die one after another, the second
+// to last would tie with one that has not noticed a dead replica yet, and so call
+// back a witness that can't speak, for as long as no majority says otherwise.
+//
 // The master itself is left out: a leader still lists it while it reconfigures.
-func replicas(master topology.Addr, voters []topology.View) []topology.Replica {
+func replicas(master topology.Addr, voters, all []topology.View) []topology.Replica {
 	slices.SortStableFunc(voters, func(a, b topology.View) int { return cmp.Compare(b.SentAt, a.SentAt) })
 	at := make(map[topology.Addr]int)
-	type tally struct{ listed, down int }
-	tallies := make(map[topology.Addr]tally)
-	flags := make(map[topology.Addr]string) // of one that calls it down
 	var out []topology.Replica
 	for _, v := range voters {
 		for _, r := range v.Replicas {
 			if r.Addr == master {
 				continue
 			}
-			n := tallies[r.Addr]
-			n.listed++
-			if !r.Up {
-				n.down++
-				flags[r.Addr] = r.Flags
-			}
-			tallies[r.Addr] = n
 			i, seen := at[r.Addr]
 			if !seen {
 				at[r.Addr] = len(out)
@@ -177,18 +177,52 @@ func replicas(master topology.Addr, voters []topology.View) []topology.Replica {
 				continue
 			}
 			out[i].Offset = max(out[i].Offset, r.Offset)
-			if r.Up {
-				out[i].Flags = r.Flags
+		}
+	}
+	tallies := make([]tally, len(out))
+	for _, v := range slices.Concat(voters, silentWith(voters, all)) {
+		for _, r := range v.Replicas {
+			if i, listed := at[r.Addr]; listed {
+				tallies[i].add(r)
 			}
 		}
 	}
-	for i := range out {
-		n := tallies[out[i].Addr]
-		out[i].Up = 2*n.down <= n.listed
-		if !out[i].Up {
-			out[i].Flags = flags[out[i].Addr]
-		}
+	for i, t := range tallies {
+		out[i].Up, out[i].Flags = t.verdict()
 	}
 	slices.SortFunc(out, func(a, b topology.Replica) int { return cmp.Compare(a.Addr, b.Addr) })
 	return out
+}
+
+// tally counts what is said of one replica.
+type tally struct {
+	listed, down       int
+	upFlags, downFlags string // of the first that says so
+}
+
+func (t *tally) add(r topology.Replica) {
+	t.listed++
+	if r.Up {
+		t.upFlags = cmp.Or(t.upFlags, r.Flags)
+		return
+	}
+	t.down++
+	t.downFlags = cmp.Or(t.downFlags, r.Flags)
+}
+
+func (t *tally) verdict() (up bool, flags string) {
+	if 2*t.down > t.listed {
+		return false, t.downFlags
+	}
+	return true, t.upFlags
+}
+
+// silentWith returns the views of Sentinels that are no longer Up, named the same
+// pair as voters in their last word, and gave it not long before voters did theirs.
+// voters are sorted, the newest first, and not empty.
+func silentWith(voters, all []topology.View) []topology.View {
+	newest := voters[0]
+	return slices.DeleteFunc(distinct(all), func(v topology.View) bool {
+		return v.Up || v.Tilt || !names(v, newest.Master, newest.Epoch) || newest.SentAt-v.SentAt > recentlySilent
+	})
 }

@@ -261,14 +261,21 @@ func TestMergeReplicaDown(t *testing.T) {
 			v.Replicas = []topology.Replica{{Addr: nodeC, Up: up, Flags: flags}}
 		})
 	}
+	gone := func(v topology.View) topology.View { v.Up = false; return v }
+	late := func(v topology.View) topology.View { v.SentAt += recentlySilent + 1; return v }
 	for name, tt := range map[string]struct {
 		views []topology.View
 		want  topology.Replica
 	}{
-		"one of three":   {[]topology.View{says(1, false), says(2, true), says(3, true)}, topology.Replica{Addr: nodeC, Up: true, Flags: "slave"}},
-		"two of three":   {[]topology.View{says(1, false), says(2, true), says(3, false)}, topology.Replica{Addr: nodeC, Flags: "slave,s_down"}},
-		"all":            {[]topology.View{says(1, false), says(2, false)}, topology.Replica{Addr: nodeC, Flags: "slave,s_down"}},
-		"the only voter": {[]topology.View{says(1, false)}, topology.Replica{Addr: nodeC, Flags: "slave,s_down"}},
+		// Three Sentinels die one after another; the last has not noticed yet that
+		// the replica was dead before them.
+		"one of two, a third just fell silent":   {[]topology.View{gone(says(1, false)), says(2, false), says(3, true)}, topology.Replica{Addr: nodeC, Flags: "slave,s_down"}},
+		"one of two, a third is silent for long": {[]topology.View{gone(says(1, false)), late(says(2, false)), late(says(3, true))}, topology.Replica{Addr: nodeC, Up: true, Flags: "slave"}},
+		"silence alone takes no witness away":    {[]topology.View{gone(says(1, false)), says(2, true), says(3, true)}, topology.Replica{Addr: nodeC, Up: true, Flags: "slave"}},
+		"one of three":                           {[]topology.View{says(1, false), says(2, true), says(3, true)}, topology.Replica{Addr: nodeC, Up: true, Flags: "slave"}},
+		"two of three":                           {[]topology.View{says(1, false), says(2, true), says(3, false)}, topology.Replica{Addr: nodeC, Flags: "slave,s_down"}},
+		"all":                                    {[]topology.View{says(1, false), says(2, false)}, topology.Replica{Addr: nodeC, Flags: "slave,s_down"}},
+		"the only voter":                         {[]topology.View{says(1, false)}, topology.Replica{Addr: nodeC, Flags: "slave,s_down"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := Merge(testGroup, tt.views).Replicas; len(got) != 1 || got[0] != tt.want {
