@@ -293,6 +293,19 @@ func (m *majorityWatch) listen(ctx context.Context, sub *redis.PubSub) {
 	}
 }
 
+// named waits until a majority names another master, and returns when it did.
+func (m *majorityWatch) named(tb testing.TB) time.Time {
+	tb.Helper()
+	var at time.Time
+	waitFor(tb, "a majority to name another master", func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		at = m.majority
+		return !at.IsZero()
+	})
+	return at
+}
+
 // result returns when a majority first named another master, and when the last
 // Sentinel, which is the leader, published +switch-master.
 func (m *majorityWatch) result(tb testing.TB) (majority, leaderSwitch time.Time) {
@@ -305,4 +318,49 @@ func (m *majorityWatch) result(tb testing.TB) (majority, leaderSwitch time.Time)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.majority, m.switched[len(m.switched)-1]
+}
+
+// eventWatch notes which events any Sentinel published.
+type eventWatch struct {
+	mu   sync.Mutex // guards seen
+	seen map[string]bool
+}
+
+func watchEvents(tb testing.TB, g *redistest.Group, events ...string) *eventWatch {
+	tb.Helper()
+	e := &eventWatch{seen: make(map[string]bool)}
+	ctx, stop := context.WithCancel(tb.Context())
+	var wg sync.WaitGroup
+	tb.Cleanup(func() { stop(); wg.Wait() })
+	for _, addr := range g.SentinelAddrs() {
+		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1})
+		sub := c.Subscribe(ctx, events...)
+		if _, err := sub.Receive(ctx); err != nil {
+			tb.Fatalf("subscribe at %s: %v", addr, err)
+		}
+		wg.Go(func() {
+			defer c.Close()
+			defer context.AfterFunc(ctx, func() { _ = sub.Close() })()
+			for ctx.Err() == nil {
+				msg, err := sub.ReceiveMessage(ctx)
+				if err != nil {
+					continue // it subscribes again by itself
+				}
+				e.mu.Lock()
+				e.seen[msg.Channel] = true
+				e.mu.Unlock()
+			}
+		})
+	}
+	return e
+}
+
+// wait waits for an event.
+func (e *eventWatch) wait(tb testing.TB, event string) {
+	tb.Helper()
+	waitFor(tb, event, func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.seen[event]
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -20,7 +21,16 @@ import (
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// asCommand, set in the environment, makes the test binary the command itself.
+const asCommand = "TEST_AS_SENTINELPROXY"
 
 // patience is how long a test waits for what must happen.
 const patience = 10 * time.Second

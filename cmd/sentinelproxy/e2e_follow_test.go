@@ -1,0 +1,314 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
+)
+
+// These tests have plain clients write through failovers that go wrong somewhere.
+// None of them costs an error, a connection or an acknowledged write.
+
+// quickGroup is whole again some four seconds after a failover.
+func quickGroup(tb testing.TB, o redistest.Options) *redistest.Group {
+	tb.Helper()
+	o.DownAfter, o.Quick = time.Second, true
+	return redistest.New(tb, o)
+}
+
+// unharmed ends the writers and checks that they noticed nothing but a pause. It
+// returns how long that was.
+func (w *writers) unharmed(tb testing.TB, master *redistest.Node) time.Duration {
+	tb.Helper()
+	w.finish()
+	h := w.history()
+	h.wantNoErrors(tb)
+	if h.uncertain > 0 {
+		tb.Errorf("%d -UNCERTAIN; want none", h.uncertain)
+	}
+	if lost := w.lost(tb, master, nil); len(lost) > 0 {
+		tb.Errorf("%d of %d acknowledged writes lost, such as %v", len(lost), h.acked, lost[:min(3, len(lost))])
+	}
+	tb.Logf("acknowledged %d, longest pause %v", h.acked, h.longestGap.Round(time.Millisecond))
+	return h.longestGap
+}
+
+// do sends a command to a Sentinel or node, and fails the test if that is refused.
+func do(tb testing.TB, n *redistest.Node, args ...any) any {
+	tb.Helper()
+	v, err := n.Do(tb.Context(), args...)
+	if err != nil {
+		tb.Fatalf("%v at %s: %v", args, n.Name(), err)
+	}
+	return v
+}
+
+// otherThan returns the data nodes but for one.
+func otherThan(g *redistest.Group, not *redistest.Node) []*redistest.Node {
+	var all []*redistest.Node
+	for _, n := range g.Nodes() {
+		if n != not {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// bothModes runs a test with follow: majority and fast.
+func bothModes(t *testing.T, test func(t *testing.T, follow ...string)) {
+	t.Helper()
+	for _, mode := range []string{"majority", "fast"} {
+		t.Run(mode, func(t *testing.T) { test(t, "--follow", mode) })
+	}
+}
+
+// The leading Sentinel dies between its election and the promotion: there is no
+// failover, and nobody notices.
+func TestLeaderDiesBeforePromotion(t *testing.T) {
+	g := quickGroup(t, redistest.Options{})
+	bothModes(t, func(t *testing.T, follow ...string) {
+		s := startRun(t, g, follow...)
+		w := startWriters(t, s.addr, plainClients)
+		master := stable(t, g)
+		leader := g.Sentinels()[0]
+		do(t, leader, "SENTINEL", "SIMULATE-FAILURE", "crash-after-election")
+		if err := g.FailoverOn(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "the leader's death", func() bool { return !leader.Alive() })
+		pause(t, time.Second)
+		if err := leader.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if now := stable(t, g); now != master {
+			t.Fatalf("%s is master; want still %s", now.Name(), master.Name())
+		}
+		w.unharmed(t, master)
+	})
+}
+
+// The leading Sentinel dies right after the promotion, before it has told anyone,
+// and comes back: it is held until then, or with follow: fast the promoted node is
+// served at once.
+func TestLeaderDiesAfterPromotion(t *testing.T) {
+	g := quickGroup(t, redistest.Options{})
+	bothModes(t, func(t *testing.T, follow ...string) {
+		s := startRun(t, g, follow...)
+		w := startWriters(t, s.addr, plainClients)
+		old := stable(t, g)
+		leader := g.Sentinels()[0]
+		do(t, leader, "SENTINEL", "SIMULATE-FAILURE", "crash-after-promotion")
+		if err := g.FailoverOn(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "the leader's death", func() bool { return !leader.Alive() })
+		pause(t, time.Second)
+		if err := leader.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		master := stable(t, g)
+		if master == old {
+			t.Fatal("the failover was forgotten")
+		}
+		w.unharmed(t, master)
+	})
+}
+
+// The candidate hangs before it has heard of its promotion, so Sentinel calls the
+// failover off. Commands go back to the old master; when the candidate wakes it
+// obeys, too late, and is made a replica again.
+func TestFailoverAborted(t *testing.T) {
+	g := quickGroup(t, redistest.Options{Replicas: 1, FailoverTimeout: 2 * time.Second})
+	s := startRun(t, g, "--hold-timeout", "20s", "--hold-max", "30s")
+	w := startWriters(t, s.addr, plainClients)
+	master := stable(t, g)
+	candidate := otherThan(g, master)[0]
+	events := watchEvents(t, g, "-failover-abort-slave-timeout", "+failover-state-wait-promotion")
+	if err := candidate.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.FailoverOn(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	events.wait(t, "+failover-state-wait-promotion")
+	events.wait(t, "-failover-abort-slave-timeout")
+	aborted := time.Now()
+	t.Logf("an acknowledgement %v after the abort", w.firstAckAfter(t, aborted).Sub(aborted))
+	if err := candidate.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if now := stable(t, g); now != master {
+		t.Fatalf("%s is master; want still %s", now.Name(), master.Name())
+	}
+	w.firstAckAfter(t, time.Now())
+	w.unharmed(t, master)
+}
+
+// Two Sentinels are told to fail over at the same moment: both call themselves
+// elected, at one epoch, and may promote two nodes. Following fast may then have
+// served the one that loses, which its clients are told.
+func TestTwoFailoversAtOnce(t *testing.T) {
+	g := quickGroup(t, redistest.Options{Replicas: 3})
+	bothModes(t, func(t *testing.T, follow ...string) {
+		s := startRun(t, g, append(follow, "--hold-timeout", "20s", "--hold-max", "30s")...)
+		w := startWriters(t, s.addr, plainClients)
+		old := stable(t, g)
+		done := make(chan error, 2)
+		for i := range 2 {
+			go func() { done <- g.FailoverOn(t.Context(), i) }()
+		}
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		waitFor(t, "another master", func() bool {
+			m, err := g.Master(t.Context())
+			return err == nil && m != old
+		})
+		w.firstAckAfter(t, time.Now())
+		master := stable(t, g)
+		if !slices.Contains(follow, "fast") {
+			w.unharmed(t, master)
+			return
+		}
+		w.finish()
+		h := w.history()
+		h.wantNoErrors(t)
+		t.Logf("acknowledged %d, uncertain %d, lost %d, longest pause %v", h.acked, h.uncertain, len(w.lost(t, master, nil)), h.longestGap)
+		if h.maxUncertain > 1 {
+			t.Errorf("a client got %d -UNCERTAIN; want at most one: it had one command in flight", h.maxUncertain)
+		}
+	})
+}
+
+// A second failover follows as soon as the first one's new master is known. Sentinel
+// may choose a replica that does not follow the first new master yet: what that one
+// acknowledged is then lost, whoever asked. Nothing is after the second switch.
+func TestSecondFailoverAtOnce(t *testing.T) {
+	g := quickGroup(t, redistest.Options{})
+	bothModes(t, func(t *testing.T, follow ...string) {
+		s := startRun(t, g, follow...)
+		w := startWriters(t, s.addr, plainClients)
+		watch := watchMajority(t, g, stable(t, g))
+		if err := g.FailoverOn(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		watch.named(t)
+		watch.end()
+		between, err := g.Master(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		watch = watchMajority(t, g, between)
+		if err := g.FailoverOn(t.Context(), 1); err != nil { // as soon as that is possible
+			t.Fatal(err)
+		}
+		second := watch.named(t)
+		master := stable(t, g)
+		w.finish()
+		h := w.history()
+		h.wantNoErrors(t)
+		after := func(a ack) bool { return a.at.After(second) }
+		if lost := w.lost(t, master, after); len(lost) > 0 {
+			t.Errorf("%d writes acknowledged after the second switch are lost, such as %v", len(lost), lost[:min(3, len(lost))])
+		}
+		t.Logf("acknowledged %d, lost between the failovers %d, longest pause %v", h.acked, len(w.lost(t, master, nil)), h.longestGap)
+		if n := strings.Count(s.log.String(), `msg="master switched"`); n != 2 {
+			t.Errorf("%d switches in the log; want 2", n)
+		}
+	})
+}
+
+// A replica that can't follow the new master makes the leader's +switch-master wait
+// for its failover-timeout. Nobody waits for that.
+func TestReplicaCannotResync(t *testing.T) {
+	g := quickGroup(t, redistest.Options{FailoverTimeout: 8 * time.Second})
+	s := startRun(t, g)
+	w := startWriters(t, s.addr, plainClients)
+	old := stable(t, g)
+	for _, n := range otherThan(g, old) {
+		do(t, n, "CONFIG", "SET", "masterauth", "wrong") // for whichever is not promoted
+	}
+	watch := watchMajority(t, g, old)
+	if err := g.Failover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	majority := watch.named(t)
+	resumed := w.firstAckAfter(t, majority)
+	if _, leader := watch.result(t); !resumed.Before(leader) {
+		t.Errorf("resumed %v after the leader's +switch-master", resumed.Sub(leader))
+	} else {
+		t.Logf("resumed %v after the majority, %v before the leader's +switch-master", resumed.Sub(majority), leader.Sub(resumed))
+	}
+	for _, n := range otherThan(g, old) {
+		do(t, n, "CONFIG", "SET", "masterauth", "")
+	}
+	w.unharmed(t, stable(t, g))
+}
+
+// An operator has every Sentinel forget the group and monitor it anew, at another
+// node and from epoch 0; later the Sentinels are reset.
+func TestMonitoredAnewAndReset(t *testing.T) {
+	g := quickGroup(t, redistest.Options{})
+	s := startRun(t, g, "--hold-timeout", "20s", "--hold-max", "30s")
+	w := startWriters(t, s.addr, plainClients)
+	old := stable(t, g)
+	if err := g.Failover(t.Context()); err != nil { // so that the epoch is not 0
+		t.Fatal(err)
+	}
+	waitFor(t, "a failover", func() bool { m, err := g.Master(t.Context()); return err == nil && m != old })
+	master := stable(t, g)
+	for _, v := range g.Sentinels() {
+		do(t, v, "SENTINEL", "RESET", g.Name())
+	}
+	w.firstAckAfter(t, time.Now())
+	stable(t, g)
+
+	// The writers rest: outside a failover by Sentinel nobody keeps a write that the
+	// operator overtakes.
+	for _, v := range g.Sentinels() {
+		do(t, v, "SENTINEL", "REMOVE", g.Name())
+	}
+	next := otherThan(g, master)[0]
+	host, port := next.Addr().Split()
+	do(t, next, "REPLICAOF", "NO", "ONE")
+	for _, n := range otherThan(g, next) {
+		do(t, n, "REPLICAOF", host, port)
+	}
+	for _, v := range g.Sentinels() {
+		do(t, v, "SENTINEL", "MONITOR", g.Name(), host, port, 2)
+		do(t, v, "SENTINEL", "SET", g.Name(), "down-after-milliseconds", 1000)
+	}
+	asked := time.Now()
+	waitFor(t, "the new master to be served", func() bool { return strings.Contains(s.log.String(), "lower epoch accepted") })
+	t.Logf("resumed %v after MONITOR", w.firstAckAfter(t, time.Now()).Sub(asked))
+	w.finish()
+	h := w.history()
+	h.wantNoErrors(t)
+}
+
+// The promoted node is behind a slow network.
+func TestSlowNetwork(t *testing.T) {
+	g := quickGroup(t, redistest.Options{Relays: true})
+	bothModes(t, func(t *testing.T, follow ...string) {
+		s := startRun(t, g, follow...)
+		w := startWriters(t, s.addr, plainClients)
+		old := stable(t, g)
+		for _, n := range otherThan(g, old) {
+			n.Relay().Delay(60*time.Millisecond, 20*time.Millisecond)
+		}
+		if err := g.Failover(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "another master", func() bool { m, err := g.Master(t.Context()); return err == nil && m != old })
+		w.firstAckAfter(t, time.Now())
+		for _, n := range otherThan(g, old) {
+			n.Relay().Heal()
+		}
+		w.unharmed(t, stable(t, g))
+	})
+}
