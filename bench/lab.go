@@ -62,6 +62,21 @@ func openLab(ctx context.Context, root string, o options, stderr io.Writer) (*la
 // openGroup installs Redis if it is missing and can be, and starts the group,
 // with no candidate before it yet.
 func openGroup(ctx context.Context, root string, o options, stderr io.Writer) (*lab, error) {
+	return openGroupOf(ctx, root, o, stderr, redistest.Options{
+		Replicas:  replicas,
+		DownAfter: downAfter,
+		RedisConfig: []string{
+			"maxclients 20000",
+			// A replica that cannot keep up with two cores at full load must
+			// not be cut off: its full resync would be measured instead.
+			"client-output-buffer-limit replica 0 0 0",
+			"repl-timeout 600",
+		},
+	})
+}
+
+// openGroupOf is openGroup with a group of another kind.
+func openGroupOf(ctx context.Context, root string, o options, stderr io.Writer, group redistest.Options) (*lab, error) {
 	l := &lab{dir: filepath.Join(root, "bench", ".work"), options: o, sidecar: o.proxyBinary}
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return nil, err
@@ -73,17 +88,7 @@ func openGroup(ctx context.Context, root string, o options, stderr io.Writer) (*
 	if err := need(ctx, root, stderr, "redis-server", "redis-benchmark"); err != nil {
 		return nil, err
 	}
-	l.group, err = redistest.Start(ctx, redistest.Options{
-		Replicas:  replicas,
-		DownAfter: downAfter,
-		RedisConfig: []string{
-			"maxclients 20000",
-			// A replica that cannot keep up with two cores at full load must
-			// not be cut off: its full resync would be measured instead.
-			"client-output-buffer-limit replica 0 0 0",
-			"repl-timeout 600",
-		},
-	})
+	l.group, err = redistest.Start(ctx, group)
 	if err != nil {
 		return nil, err
 	}

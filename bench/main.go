@@ -3,6 +3,7 @@
 //	go run ./bench            throughput, latency and CPU per command, about half an hour
 //	go run ./bench --short    the cells with a target only, under two minutes
 //	go run ./bench idle       memory and backend connections under 10 000 idle clients
+//	go run ./bench outage     latencies while every Sentinel, then every Redis, is gone; 11 minutes
 //
 // Everything runs on loopback: a real group (a master, two replicas, three
 // Sentinels), every candidate before it at the same time, and redis-benchmark
@@ -75,8 +76,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cmd, do := cmdBeside, runCampaign
-	if len(args) > 0 && args[0] == "idle" {
-		cmd, do, args = cmdIdle, runIdle, args[1:]
+	if len(args) > 0 {
+		switch args[0] {
+		case "idle":
+			cmd, do, args = cmdIdle, runIdle, args[1:]
+		case "outage":
+			cmd, do, args = cmdOutage, runOutage, args[1:]
+		}
 	}
 	o, err := parseOptions(cmd, args, stderr)
 	if err != nil {

@@ -30,11 +30,13 @@ type options struct {
 	run         time.Duration // length of one run of the load generator
 	budget      time.Duration // for everything, 0 for no limit
 	cells       []cell
-	candidates  []string // names, see specs
-	out         string   // the report's file
-	proxyBinary string   // "" builds ./cmd/sentinelproxy
-	proxyArgs   []string // with placeholders, see expandArgs
-	connections int      // idle only: client connections
+	candidates  []string      // names, see specs
+	out         string        // the report's file
+	proxyBinary string        // "" builds ./cmd/sentinelproxy
+	proxyArgs   []string      // with placeholders, see expandArgs
+	connections int           // idle only: client connections
+	rate        int           // outage only: commands a second
+	length      time.Duration // outage only: of the Sentinels' part
 }
 
 // command is what bench was asked to do. The zero value is invalid.
@@ -45,6 +47,7 @@ const (
 	_         command = iota
 	cmdBeside         // measure the candidates side by side
 	cmdIdle           // measure what idle clients cost
+	cmdOutage         // measure outages at a steady rate
 )
 
 // parseOptions reads the flags of a command. Every error but flag.ErrHelp is an
@@ -63,6 +66,10 @@ func parseOptions(cmd command, args []string, stderr io.Writer) (options, error)
 	case cmdIdle:
 		defaultCandidates, defaultOut = []string{nameSidecar}, "idle"
 		fs.IntVar(&o.connections, "connections", 10_000, "idle client connections")
+	case cmdOutage:
+		defaultCandidates, defaultOut = []string{nameSidecar}, "outage"
+		fs.IntVar(&o.rate, "rate", 1000, "commands a second")
+		fs.DurationVar(&o.length, "length", 10*time.Minute, "how long the Sentinels' part takes, half of it without them")
 	}
 	fs.BoolVar(&o.strict, "strict", false, "exit 1 if a target is missed beyond the noise")
 	fs.StringVar(&candidates, "candidates", strings.Join(defaultCandidates, ","), "comma-separated candidates")
@@ -95,11 +102,11 @@ func parseOptions(cmd command, args []string, stderr io.Writer) (options, error)
 	if o.out == "" {
 		o.out = filepath.Join("bench", "results", defaultOut+".md")
 	}
-	return o, o.resolve(cells, candidates)
+	return o, o.resolve(cmd, cells, candidates)
 }
 
 // resolve parses the lists and checks the numbers; it reports every mistake.
-func (o *options) resolve(cells, candidates string) error {
+func (o *options) resolve(cmd command, cells, candidates string) error {
 	var errs []error
 	wrong := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{errUsage}, args...)...))
@@ -110,6 +117,12 @@ func (o *options) resolve(cells, candidates string) error {
 	}
 	if o.rounds < 1 {
 		wrong("--rounds: want 1 or more, got %d", o.rounds)
+	}
+	if cmd == cmdOutage && (o.rate < outageConns || o.rate > 100_000) {
+		wrong("--rate: want %d to 100000, got %d", outageConns, o.rate)
+	}
+	if cmd == cmdOutage && o.length < 2*time.Second {
+		wrong("--length: want 2s or more, got %v", o.length)
 	}
 	if o.connections < 0 {
 		wrong("--connections: want 0 or more, got %d", o.connections)
