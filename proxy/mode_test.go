@@ -294,6 +294,30 @@ func TestWindow(t *testing.T) {
 	b.expect("GET d")
 }
 
+// Who comes when there is room again does not overtake those who wait for it.
+func TestWindowIsFair(t *testing.T) {
+	r := serving(t)
+	first, late := r.client(), r.client()
+	b := warm(r, first)
+	late.send("PING")
+	b.expect("PING")
+	b.reply("+PONG\r\n")
+	for range windowCommands / maxShare {
+		r.client().wire.peer(strings.Repeat(frames("GET a"), maxShare))
+	}
+	first.send("GET first")
+	for n := range windowCommands {
+		b.expect("GET a")
+		b.reply("$-1\r\n")
+		if n == 0 {
+			late.send("GET late")
+		}
+	}
+	b.expect("GET first")
+	b.reply("$-1\r\n")
+	b.expect("GET late")
+}
+
 func TestClientReply(t *testing.T) {
 	r := serving(t)
 	c := r.client()

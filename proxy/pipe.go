@@ -108,9 +108,11 @@ type serverInfo struct {
 	modules               []byte // as Redis wrote them
 }
 
-// full reports whether the window is used up.
+// full reports whether a command must wait: the window is used up, or others wait
+// for it already, whom nobody that comes now may overtake. With many clients and large
+// commands some would otherwise wait for seconds.
 func (p *pipe) full() bool {
-	return len(p.buf)-p.head >= windowBytes || p.queue.len() >= windowCommands
+	return len(p.waiting) > 0 || len(p.buf)-p.head >= windowBytes || p.queue.len() >= windowCommands
 }
 
 // send queues a complete command. The frame is copied.
