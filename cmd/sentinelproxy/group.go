@@ -42,11 +42,14 @@ type (
 		Ready() (ok bool, reason string)
 		Status(ctx context.Context) any
 		SetLogin(l config.Login) error
+		SetSentinelLogin(l config.Login)
+		Switchover(ctx context.Context, req topology.SwitchoverRequest, tell func(topology.SwitchoverStep)) (topology.SwitchoverResult, error)
 	}
 	server interface {
 		runner
 		prometheus.Collector
 		SetRoute(r topology.Route)
+		Drained(ctx context.Context, gen uint64) error
 		Alive() bool
 		Ready() (ok bool, reason string)
 		Status(ctx context.Context) any
@@ -61,7 +64,7 @@ type parts struct {
 	server     func(m config.Master, o serverHooks, log *slog.Logger) (server, error)
 }
 
-// What a part calls; the functions return at once.
+// What a part calls; the functions return at once unless they say otherwise.
 type (
 	followerHooks struct {
 		observe func(topology.Observation)
@@ -71,6 +74,8 @@ type (
 		publish func(topology.Route)
 		poll    func()
 		setFast func(bool)
+		// drained blocks until nothing is under way on the data path; see [proxy.Server.Drained].
+		drained func(ctx context.Context, gen uint64) error
 	}
 	serverHooks struct {
 		listeners []net.Listener
@@ -105,6 +110,7 @@ func newGroup(p parts, m config.Master, lns []net.Listener, drain time.Duration,
 		publish: g.server.SetRoute,
 		poll:    func() { g.follower.Poll() },
 		setFast: func(fast bool) { g.follower.SetFast(fast) },
+		drained: g.server.Drained,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("master %s: %w", m.Name, err)
@@ -178,6 +184,13 @@ func (g *group) addrNames() []string {
 
 // Name returns the master's name.
 func (g *group) Name() string { return g.master.Name }
+
+// Switchover moves the master to another node; see [failover.Controller.Switchover].
+func (g *group) Switchover(
+	ctx context.Context, req topology.SwitchoverRequest, tell func(topology.SwitchoverStep),
+) (topology.SwitchoverResult, error) {
+	return g.controller.Switchover(ctx, req, tell)
+}
 
 // Ready reports whether a verified master is served and takes our connections, or
 // why not.

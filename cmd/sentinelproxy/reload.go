@@ -77,6 +77,7 @@ func (r *reloader) apply(c config.Change, next config.Config) bool {
 	case "redis.password_file":
 		err = errors.Join(g.controller.SetLogin(m.Redis), g.server.SetLogin(m.Redis))
 	case "sentinel.password_file":
+		g.controller.SetSentinelLogin(m.Sentinel)
 		err = g.follower.SetLogin(m.Sentinel)
 	default:
 		return false
