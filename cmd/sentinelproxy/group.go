@@ -91,12 +91,13 @@ type group struct {
 	follower   loginFollower
 	controller controller
 	server     server
+	ending     chan struct{} // closed when run is asked to end
 }
 
 // newGroup joins a master's parts. It starts nothing; the hooks are not called
 // before run.
 func newGroup(p parts, m config.Master, lns []net.Listener, drain time.Duration, log *slog.Logger) (*group, error) {
-	g := &group{master: m, listeners: lns}
+	g := &group{master: m, listeners: lns, ending: make(chan struct{})}
 	var err error
 	g.server, err = p.server(m, serverHooks{
 		listeners: lns,
@@ -132,6 +133,7 @@ type ended struct {
 // goes on: what is in flight may still need a route. It returns when all parts
 // have ended; a part that ends by itself ends the others, in the same order.
 func (g *group) run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { close(g.ending) })()
 	data, stopData := context.WithCancel(ctx)
 	defer stopData()
 	control, stopControl := context.WithCancel(context.WithoutCancel(ctx))
@@ -185,10 +187,25 @@ func (g *group) addrNames() []string {
 // Name returns the master's name.
 func (g *group) Name() string { return g.master.Name }
 
-// Switchover moves the master to another node; see [failover.Controller.Switchover].
+// errEnding calls off a switchover: the drain must not wait for it.
+var errEnding = errors.New("the sidecar is stopping")
+
+// Switchover moves the master to another node; see [failover.Controller.Switchover]. It
+// is called off, if it still can be, when the group is asked to end.
 func (g *group) Switchover(
 	ctx context.Context, req topology.SwitchoverRequest, tell func(topology.SwitchoverStep),
 ) (topology.SwitchoverResult, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		select {
+		case <-g.ending:
+			cancel(errEnding)
+		case <-ctx.Done():
+		}
+	}()
+	defer func() { cancel(nil); <-over }()
 	return g.controller.Switchover(ctx, req, tell)
 }
 
