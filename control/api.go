@@ -190,9 +190,9 @@ func run(ctx context.Context, w http.ResponseWriter, g Group, req topology.Switc
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 	for ; more; first, more = <-steps {
-		out.write(stepLine(first))
+		out.write(func(w io.Writer) error { return WriteStep(w, first) })
 	}
-	out.write(resultLine{resultOf(res)})
+	out.write(func(w io.Writer) error { return WriteResult(w, res) })
 }
 
 // answer writes lines, until the caller takes no more.
@@ -202,12 +202,12 @@ type answer struct {
 	err  error
 }
 
-func (a *answer) write(v any) {
+func (a *answer) write(to func(io.Writer) error) {
 	if a.err != nil {
 		return
 	}
 	_ = a.conn.SetWriteDeadline(time.Now().Add(lineTimeout)) // as above
-	if a.err = json.NewEncoder(a.w).Encode(v); a.err == nil {
+	if a.err = to(a.w); a.err == nil {
 		a.err = a.conn.Flush()
 	}
 }

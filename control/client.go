@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -53,8 +54,8 @@ func NewClient(addr, token string) *Client {
 	return newClient("http://"+addr, token, addr, d.DialContext)
 }
 
-func newClient(url, token, where string, dial func(context.Context, string, string) (net.Conn, error)) *Client {
-	return &Client{url: url, token: token, where: where, http: &http.Client{
+func newClient(base, token, where string, dial func(context.Context, string, string) (net.Conn, error)) *Client {
+	return &Client{url: base, token: token, where: where, http: &http.Client{
 		// No proxy from the environment: the token is for the sidecar alone.
 		Transport:     &http.Transport{DialContext: dial},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -86,6 +87,9 @@ func (c *Client) Switchover(
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			err = u.Err // what the URL says, c.where says better
+		}
 		if isDial(err) {
 			return topology.SwitchoverResult{}, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.where, err)
 		}

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"encoding/json"
+	"io"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/topology"
@@ -45,8 +47,14 @@ type resultLine struct {
 	Result result `json:"result"`
 }
 
-func stepLine(s topology.SwitchoverStep) line {
-	return line{Step: s.Name, Status: string(s.Status), TookMS: milliseconds(s.Took), Detail: s.Detail}
+// WriteStep writes a step as the line of an answer.
+func WriteStep(w io.Writer, s topology.SwitchoverStep) error {
+	return json.NewEncoder(w).Encode(line{Step: s.Name, Status: string(s.Status), TookMS: milliseconds(s.Took), Detail: s.Detail})
+}
+
+// WriteResult writes the last line of an answer.
+func WriteResult(w io.Writer, r topology.SwitchoverResult) error {
+	return json.NewEncoder(w).Encode(resultLine{resultOf(r)})
 }
 
 func (l line) step() topology.SwitchoverStep {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/failover/route"
@@ -37,7 +38,7 @@ func (p *peer) close() {
 func (p *peer) ask(ctx context.Context, commands ...[]string) ([]reply, error) {
 	kept := p.conn != nil
 	rs, err := p.once(ctx, commands...)
-	if err != nil && kept && ctx.Err() == nil && !errors.Is(err, errReply) {
+	if err != nil && kept && ctx.Err() == nil && !errors.Is(err, errReply) && !isTimeout(err) {
 		rs, err = p.once(ctx, commands...)
 	}
 	return rs, err
@@ -67,6 +68,12 @@ func (p *peer) once(ctx context.Context, commands ...[]string) ([]reply, error) 
 		return nil, err
 	}
 	return rs, nil
+}
+
+// isTimeout reports whether nobody answered in time.
+func isTimeout(err error) bool {
+	n, ok := errors.AsType[net.Error](err)
+	return ok && n.Timeout() || errors.Is(err, context.DeadlineExceeded)
 }
 
 // do asks one thing. An error reply is an error: errForbidden if our account may not,

@@ -34,8 +34,12 @@ func (s *switchover) preflight(ctx context.Context) bool {
 		s.result.Outcome, s.result.Err = topology.SwitchoverImpossible, why
 		return false
 	}
-	s.result.To = s.expected()
+	s.hope = s.expected()
+	s.result.To = s.hope
 	detail := fmt.Sprintf("%s to %s", s.from.addr, s.result.To)
+	if s.req.To == "" && len(s.candidates) > 1 {
+		detail += ", or whom Sentinel chooses then"
+	}
 	s.done(topology.StepPreflight, strings.Join(append([]string{detail}, notes...), "; "))
 	return true
 }
@@ -231,33 +235,31 @@ func (s *switchover) askSentinels(ctx context.Context) func() []string {
 	}
 	return func() []string {
 		wg.Wait()
-		var findings []string
-		may := false
+		var findings, useless []string
 		for _, w := range s.witnesses {
-			may = may || w.may
 			findings = append(findings, w.findings...)
+			if w.useless != "" {
+				useless = append(useless, w.useless)
+			}
 		}
-		if len(s.witnesses) > 0 && !may && len(findings) == 0 {
-			findings = append(findings, "no Sentinel may be told to fail over")
+		if len(useless) == len(s.witnesses) { // one that can be told is enough
+			findings = append(findings, useless...)
 		}
 		s.rank()
 		return findings
 	}
 }
 
-// rank puts the Sentinel first that is told: one that would promote whom we want and
-// whose events reach us.
+// rank leaves the Sentinels that can be told, and puts one first that would promote
+// whom we want and whose events reach us.
 func (s *switchover) rank() {
 	s.witnesses = slices.DeleteFunc(s.witnesses, func(w *witness) bool {
-		if !w.may {
+		if w.useless != "" {
 			w.close()
 		}
-		return !w.may
+		return w.useless != ""
 	})
 	score := func(w *witness) (n int) {
-		if w.elects != "" {
-			n += 4
-		}
 		if w.elects == s.req.To {
 			n += 2
 		}

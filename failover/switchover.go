@@ -90,9 +90,10 @@ type switchover struct {
 	// What preflight found.
 	from       pairSeen
 	master     *peer
-	replicas   []*peer    // that a Sentinel may promote
-	candidates []*peer    // of them, those whose offset matters
-	witnesses  []*witness // those that may be told, the best first
+	replicas   []*peer       // that a Sentinel may promote
+	candidates []*peer       // of them, those whose offset matters
+	witnesses  []*witness    // those that may be told, the best first
+	hope       topology.Addr // whom Sentinel will choose, as it looks
 
 	restore []setting     // priorities to set back
 	begun   time.Duration // just before the hold was asked for; 0: it was not
@@ -207,22 +208,23 @@ func (s *switchover) catchUp(ctx context.Context) (string, error) {
 func (s *switchover) reaches(ctx context.Context, p *peer, offset int64) error {
 	tick := time.NewTicker(catchUpPoll)
 	defer tick.Stop()
-	var at int64
+	behind := fmt.Errorf("%s does not answer", p.addr)
 	for {
 		r, err := p.role(ctx)
 		switch {
-		case ctx.Err() != nil:
-			return fmt.Errorf("%s has read the stream up to %d; want %d", p.addr, at, offset)
-		case err != nil:
+		case err != nil && ctx.Err() == nil && !isTimeout(err):
 			return fmt.Errorf("%s: %w", p.addr, err)
+		case err != nil: // it hangs: for as long as there is time
 		case r.Role != topology.RoleReplica || r.Master == "":
 			return fmt.Errorf("%s says %s", p.addr, r.Role)
-		}
-		if at = r.Offset; at >= offset {
+		case r.Offset >= offset:
 			return nil
+		default:
+			behind = fmt.Errorf("%s has read the stream up to %d; want %d", p.addr, r.Offset, offset)
 		}
 		select {
 		case <-ctx.Done():
+			return behind
 		case <-tick.C:
 		}
 	}
@@ -234,7 +236,7 @@ func (s *switchover) reaches(ctx context.Context, p *peer, offset int64) error {
 func (s *switchover) order(ctx context.Context) (string, error) {
 	var errs []error
 	for _, w := range s.witnesses {
-		if _, err := w.do(ctx, "PING"); err != nil { // so that the order need not dial
+		if err := s.trusts(ctx, w); err != nil {
 			errs = append(errs, fmt.Errorf("Sentinel %s: %w", w.addr, err))
 			continue
 		}
@@ -263,6 +265,18 @@ func (s *switchover) order(ctx context.Context) (string, error) {
 		}
 	}
 	return "", errors.Join(errs...)
+}
+
+// trusts checks that w would promote a replica that has caught up: one may have come
+// back since preflight.
+func (s *switchover) trusts(ctx context.Context, w *witness) error {
+	if w.elect(ctx); w.electErr != nil {
+		return w.electErr
+	}
+	if !slices.ContainsFunc(s.candidates, func(p *peer) bool { return p.addr == w.elects }) {
+		return fmt.Errorf("it would promote %s, which was not waited for", w.elects)
+	}
+	return nil
 }
 
 // commit asks the machine for the right to tell w. What ends ctx takes it back.
@@ -367,7 +381,11 @@ func (s *switchover) follow(ctx context.Context) {
 		return
 	}
 	s.result.To = f.To
-	s.doneAt(topology.StepRelease, f.Started+f.Took, fmt.Sprintf("%s serves", f.To))
+	detail := fmt.Sprintf("%s serves", f.To)
+	if f.To != s.hope && f.To != s.from.addr {
+		detail += fmt.Sprintf("; Sentinel chose it, %s was expected", s.hope)
+	}
+	s.doneAt(topology.StepRelease, f.Started+f.Took, detail)
 	s.measure()
 	switch {
 	case f.To == s.from.addr:

@@ -23,8 +23,8 @@ type witness struct {
 	// What it said last.
 	elects   topology.Addr // whom it would promote now; "" if nobody
 	electErr error         // why that is not known
-	findings []string      // what speaks against a switchover
-	may      bool          // it may be told: reachable, and our account has the right
+	findings []string      // what speaks against a switchover, whoever is told
+	useless  string        // why this one can't be told; "" if it can
 }
 
 // noGroup is a name that no group has: asking for its failover shows whether our account
@@ -33,28 +33,23 @@ const noGroup = "sentinelproxy-rights-check: no such group"
 
 // check asks all that a preflight wants to know of a Sentinel.
 func (w *witness) check(ctx context.Context) {
-	add := func(format string, args ...any) {
-		w.findings = append(w.findings, fmt.Sprintf("Sentinel %s: ", w.addr)+fmt.Sprintf(format, args...))
-	}
 	rs, err := w.ask(ctx, []string{"SENTINEL", "CKQUORUM", w.group}, []string{"SENTINEL", "FAILOVER", noGroup})
 	if err != nil {
-		add("can't be asked: %v", err)
+		w.useless = fmt.Sprintf("Sentinel %s can't be asked: %v", w.addr, err)
 		return
 	}
 	switch err := rs[0].err(); {
 	case errors.Is(err, errForbidden):
-		add("grant +sentinel|ckquorum to our account (%s)", rs[0].text)
+		w.findings = append(w.findings, fmt.Sprintf("Sentinel %s: grant +sentinel|ckquorum to our account (%s)", w.addr, rs[0].text))
 	case err != nil:
-		add("a failover would not be authorised: %s", rs[0].text)
+		w.findings = append(w.findings, fmt.Sprintf("Sentinel %s: a failover would not be authorised: %s", w.addr, rs[0].text))
 	}
 	if rs[1].refusesAccount() {
-		add("grant +sentinel|failover to our account (%s)", rs[1].text)
+		w.useless = fmt.Sprintf("Sentinel %s: grant +sentinel|failover to our account (%s)", w.addr, rs[1].text)
 		return
 	}
-	w.may = true
-	w.elect(ctx)
-	if w.electErr != nil {
-		add("%v", w.electErr)
+	if w.elect(ctx); w.electErr != nil {
+		w.useless = fmt.Sprintf("Sentinel %s: %v", w.addr, w.electErr)
 	}
 }
 
