@@ -162,7 +162,7 @@ func (s *switchover) movedOffset(ctx context.Context) (int64, error) {
 	for {
 		m, err := s.master.role(ctx)
 		switch {
-		case err != nil && ctx.Err() != nil && first >= 0:
+		case err != nil && first >= 0 && (ctx.Err() != nil || isTimeout(err)):
 			return first, nil
 		case err != nil:
 			return 0, err
@@ -208,6 +208,8 @@ func (s *switchover) examine(ctx context.Context, p *peer, offset int64) []strin
 	}
 	r, err := p.role(ctx)
 	switch {
+	case err != nil && isTimeout(err):
+		return bad("does not answer")
 	case err != nil:
 		return bad("can't be asked: %v", err)
 	case r.Role != topology.RoleReplica:
