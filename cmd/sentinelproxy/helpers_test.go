@@ -96,9 +96,14 @@ func (f *fakePart) SetSentinelLogin(config.Login) { f.j.add("sentinel login") }
 func (f *fakePart) Drained(context.Context, uint64) error { return nil }
 
 func (f *fakePart) Switchover(
-	_ context.Context, req topology.SwitchoverRequest, tell func(topology.SwitchoverStep),
+	ctx context.Context, req topology.SwitchoverRequest, tell func(topology.SwitchoverStep),
 ) (topology.SwitchoverResult, error) {
 	f.j.add("switchover")
+	if req.To == "never:1" {
+		<-ctx.Done()
+		f.j.add("switchover called off: " + context.Cause(ctx).Error())
+		return topology.SwitchoverResult{Outcome: topology.SwitchoverAborted, Err: "called off"}, ctx.Err()
+	}
 	tell(topology.SwitchoverStep{Name: topology.StepPreflight, Status: topology.StepOK})
 	return topology.SwitchoverResult{Outcome: topology.SwitchoverReady, To: req.To}, nil
 }
