@@ -155,7 +155,7 @@ func TestCallerGoesAway(t *testing.T) {
 		t.Errorf("error %v; want ErrBroken", err)
 	}
 	g.busy.Lock() // it was called off
-	g.busy.Unlock()
+	defer g.busy.Unlock()
 }
 
 func TestStopCallsOff(t *testing.T) {

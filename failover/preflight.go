@@ -219,7 +219,7 @@ func (s *switchover) examine(ctx context.Context, p *peer, offset int64) []strin
 	}
 	ctx, cancel := context.WithTimeout(ctx, streamWait)
 	defer cancel()
-	if err := s.reaches(ctx, p, offset); err != nil {
+	if err := reaches(ctx, p, offset); err != nil {
 		return bad("lags: %v", err)
 	}
 	if named {

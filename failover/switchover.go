@@ -197,7 +197,7 @@ func (s *switchover) catchUp(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%s says %s", s.master.addr, m.Role)
 	}
 	for _, p := range s.candidates {
-		if err := s.reaches(ctx, p, m.Offset); err != nil {
+		if err := reaches(ctx, p, m.Offset); err != nil {
 			return "", err
 		}
 	}
@@ -205,7 +205,7 @@ func (s *switchover) catchUp(ctx context.Context) (string, error) {
 }
 
 // reaches waits until a replica's offset is at least the given one.
-func (s *switchover) reaches(ctx context.Context, p *peer, offset int64) error {
+func reaches(ctx context.Context, p *peer, offset int64) error {
 	tick := time.NewTicker(catchUpPoll)
 	defer tick.Stop()
 	behind := fmt.Errorf("%s does not answer", p.addr)
@@ -237,7 +237,7 @@ func (s *switchover) order(ctx context.Context) (string, error) {
 	var errs []error
 	for _, w := range s.witnesses {
 		if err := s.trusts(ctx, w); err != nil {
-			errs = append(errs, fmt.Errorf("Sentinel %s: %w", w.addr, err))
+			errs = append(errs, fmt.Errorf("sentinel %s: %w", w.addr, err))
 			continue
 		}
 		if err := s.commit(ctx, w); err != nil {
@@ -257,9 +257,9 @@ func (s *switchover) order(ctx context.Context) (string, error) {
 			return "", err
 		}
 		if inProgress(err) {
-			return "", fmt.Errorf("Sentinel %s: another failover is under way: %w", w.addr, err)
+			return "", fmt.Errorf("sentinel %s: another failover is under way: %w", w.addr, err)
 		}
-		errs = append(errs, fmt.Errorf("Sentinel %s: %w", w.addr, err))
+		errs = append(errs, fmt.Errorf("sentinel %s: %w", w.addr, err))
 		if ctx.Err() != nil {
 			break
 		}

@@ -155,7 +155,7 @@ func (s *sim) failover(r *rand.Rand) {
 	if switchover {
 		s.step(SwitchoverBegun{Until: s.now + time.Second, Fast: r.IntN(3) > 0})
 		s.run(10 * time.Millisecond)
-		s.step(SwitchoverCommitted{Sentinel: topology.Addr(sentinel)})
+		s.step(SwitchoverCommitted{Sentinel: sentinel})
 	}
 	sign(topology.SignSelected)
 	pause()
@@ -219,10 +219,16 @@ func (s *sim) chaos(r *rand.Rand) {
 			}
 		}
 	case 11:
-		s.step([]Event{
-			SwitchoverBegun{Until: s.now + time.Duration(r.IntN(5000))*time.Millisecond, Fast: r.IntN(2) == 0},
-			SwitchoverCommitted{Sentinel: sentinel()}, SwitchoverRefused{}, SwitchoverEnded{},
-		}[r.IntN(4)])
+		switch r.IntN(4) {
+		case 0:
+			s.step(SwitchoverBegun{Until: s.now + time.Duration(r.IntN(5000))*time.Millisecond, Fast: r.IntN(2) == 0})
+		case 1:
+			s.step(SwitchoverCommitted{Sentinel: sentinel()})
+		case 2:
+			s.step(SwitchoverRefused{})
+		case 3:
+			s.step(SwitchoverEnded{})
+		}
 	case 12:
 		if r.IntN(4) == 0 {
 			s.step(Missed{})
