@@ -311,3 +311,30 @@ func TestEmptyToken(t *testing.T) {
 		t.Errorf("%d; want 403", w.Code)
 	}
 }
+
+// A switchover may take longer than the timeouts of the server that it is asked of: the
+// admin server's are for scrapes.
+func TestOutlastsTheServersTimeouts(t *testing.T) {
+	const short = 50 * time.Millisecond
+	g := &fakeGroup{name: "a", do: func(ctx context.Context, req topology.SwitchoverRequest, tell func(topology.SwitchoverStep)) topology.SwitchoverResult {
+		r := done(ctx, req, tell)
+		select {
+		case <-ctx.Done():
+			return topology.SwitchoverResult{Outcome: topology.SwitchoverAborted, Err: "called off"}
+		case <-time.After(6 * short):
+		}
+		tell(topology.SwitchoverStep{Name: topology.StepHold, Status: topology.StepOK})
+		return r
+	}}
+	srv := httptest.NewUnstartedServer(WithToken(func() string { return "t" }, NewAPI([]Group{g}, quiet)))
+	srv.Config.ReadTimeout, srv.Config.WriteTimeout = short, short
+	srv.Start()
+	defer srv.Close()
+	c := NewClient(srv.Listener.Addr().String(), "t")
+	defer c.Close()
+	steps := 0
+	r, err := c.Switchover(t.Context(), topology.SwitchoverRequest{}, func(topology.SwitchoverStep) { steps++ })
+	if err != nil || !r.OK() || steps != 2 {
+		t.Errorf("%+v %v after %d steps; want it done after 2", r, err, steps)
+	}
+}
