@@ -101,6 +101,23 @@ func (f *fakePart) Report(topology.Report)       { f.j.add("report") }
 func (f *fakePart) SetRoute(topology.Route)      { f.j.add("route") }
 func (f *fakePart) Status(context.Context) any   { return map[string]string{"fake": f.name} }
 
+func (f *fakePart) SetSentinelLogin(config.Login) { f.j.add("sentinel login") }
+
+func (f *fakePart) Drained(context.Context, uint64) error { return nil }
+
+func (f *fakePart) Switchover(
+	ctx context.Context, req topology.SwitchoverRequest, tell func(topology.SwitchoverStep),
+) (topology.SwitchoverResult, error) {
+	f.j.add("switchover")
+	if req.To == "never:1" {
+		<-ctx.Done()
+		f.j.add("switchover called off: " + context.Cause(ctx).Error())
+		return topology.SwitchoverResult{Outcome: topology.SwitchoverAborted, Err: "called off"}, ctx.Err()
+	}
+	tell(topology.SwitchoverStep{Name: topology.StepPreflight, Status: topology.StepOK})
+	return topology.SwitchoverResult{Outcome: topology.SwitchoverReady, To: req.To}, nil
+}
+
 func (f *fakePart) Ready() (bool, string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"os"
@@ -92,7 +93,8 @@ func logStart(log *slog.Logger, s *sidecar) {
 	if a := s.AdminAddr(); a != nil {
 		admin = a.String()
 	}
-	log.Info("sidecar started", "version", b.Version, "revision", b.Revision, "config", s.cfg.File, "admin", admin)
+	log.Info("sidecar started", "version", b.Version, "revision", b.Revision, "config", s.cfg.File, "admin", admin,
+		"control", cmp.Or(s.cfg.Control.Socket, "off"))
 	clients := 0
 	for _, g := range s.groups {
 		m := g.master

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/sentinelproxy/sentinelproxy/control"
 	"github.com/sentinelproxy/sentinelproxy/health"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 )
@@ -24,6 +26,7 @@ type sidecar struct {
 	groups   []*group
 	admin    *health.Server // nil when it is off
 	adminLn  net.Listener   // nil when admin is
+	control  controls
 	registry *prometheus.Registry
 
 	// done is closed when all has ended; err is set before.
@@ -51,8 +54,10 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 	defer func() {
 		if err != nil {
 			closeAll(slices.Concat(lns...))
-			if s.adminLn != nil {
-				_ = s.adminLn.Close() // the error at hand says more
+			for _, ln := range []net.Listener{s.adminLn, s.control.ln} {
+				if ln != nil {
+					_ = ln.Close() // the error at hand says more
+				}
 			}
 		}
 	}()
@@ -68,6 +73,8 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 		}
 		errs = append(errs, err)
 	}
+	s.control.ln, err = listenControl(ctx, cfg.Control)
+	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -81,6 +88,7 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 	if err := s.register(); err != nil {
 		return nil, err
 	}
+	s.control.join(s)
 	if s.adminLn != nil {
 		s.admin, err = health.New(s.adminOptions())
 		if err != nil {
@@ -110,6 +118,9 @@ func (s *sidecar) register() error {
 
 func (s *sidecar) adminOptions() health.Options {
 	o := health.Options{Listener: s.adminLn, Alive: s.alive, Gatherer: s.registry, Build: build(), Log: s.log}
+	if s.control.admin != nil {
+		o.Orders = map[string]http.Handler{control.PathSwitchover: s.control.admin}
+	}
 	for _, g := range s.groups {
 		o.Groups = append(o.Groups, g)
 	}
@@ -140,8 +151,13 @@ func (s *sidecar) supervise(ctx context.Context) {
 	adminEnd := make(chan error, 1) // one value: never full
 	go func() { adminEnd <- s.runAdmin(watching) }()
 
+	// It ends with the first request to stop: what can be called off is, so that the
+	// drain need not wait for it.
+	controlEnd := make(chan error, 1) // one value: never full
+	go func() { controlEnd <- s.control.run(serving) }()
+
 	var errs []error
-	asked, adminOver := ctx.Done(), (<-chan error)(adminEnd)
+	asked, adminOver, controlOver := ctx.Done(), (<-chan error)(adminEnd), (<-chan error)(controlEnd)
 	for running := len(s.groups); running > 0; {
 		select {
 		case <-asked:
@@ -152,11 +168,17 @@ func (s *sidecar) supervise(ctx context.Context) {
 		case err := <-adminOver: // by itself, so it is broken
 			adminOver = nil
 			errs = append(errs, err)
+		case err := <-controlOver:
+			controlOver = nil
+			errs = append(errs, err)
 		}
 		if s.admin != nil {
 			s.admin.Drain()
 		}
 		stop()
+	}
+	if controlOver != nil {
+		errs = append(errs, <-controlOver)
 	}
 	stopAdmin()
 	if adminOver != nil {

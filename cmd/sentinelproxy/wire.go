@@ -58,6 +58,11 @@ func (c failoverController) SetLogin(l config.Login) error {
 	return nil
 }
 
+// SetSentinelLogin changes the account of switchovers on the Sentinels.
+func (c failoverController) SetSentinelLogin(l config.Login) {
+	c.Controller.SetSentinelLogin(l.User, l.Password.Reveal())
+}
+
 func newController(m config.Master, h controllerHooks, log *slog.Logger) (controller, error) {
 	fence, err := route.ParseFenceMode(string(m.Fence))
 	if err != nil {
@@ -83,10 +88,14 @@ func newController(m config.Master, h controllerHooks, log *slog.Logger) (contro
 		Publish:       h.publish,
 		PollSentinels: h.poll,
 		SetFast:       h.setFast,
+		Drained:       h.drained,
 		Username:      m.Redis.User,
 		Password:      m.Redis.Password.Reveal(),
 		Log:           log,
 		StateFile:     m.StateFile,
+
+		SentinelUsername: m.Sentinel.User,
+		SentinelPassword: m.Sentinel.Password.Reveal(),
 	})
 	if err != nil {
 		return nil, err

@@ -66,7 +66,8 @@ type Machine struct {
 	failsafe       []topology.Addr         // the replicas whose word renews the lease
 	lostAt         time.Duration           // when a connection to the master was last lost
 
-	fencing fencing // demoting old masters
+	fencing   fencing     // demoting old masters
+	switching *switchover // under way; nil: none is
 
 	// What was told, so that it is told once.
 	nextAsk    time.Duration
@@ -117,6 +118,18 @@ func (m *Machine) Step(now time.Duration, ev Event) []Action {
 		m.demoted(now, ev)
 	case RightsSeen:
 		m.rights(ev)
+	case SwitchoverBegun:
+		m.begin(now, ev)
+	case SwitchoverCommitted:
+		m.commit(now, ev)
+	case SwitchoverRefused:
+		if m.switching != nil {
+			m.switching.committed = false
+		}
+	case SwitchoverEnded:
+		if m.switching != nil {
+			m.switching.ended = true
+		}
 	case Tick:
 	default:
 		panic(fmt.Sprintf("route: unknown event %T", ev))
@@ -248,7 +261,7 @@ func (m *Machine) serve(now time.Duration, c choice) {
 		m.lease.Extend(m.leaseUntil) // nobody else has it yet
 	}
 	overruled := m.causes
-	m.causes = nil
+	m.causes, m.switching = nil, nil
 	m.move(now, topology.Serving, c.why)
 	for _, o := range overruled {
 		early := m.ahead.on && o.addr == m.pair.addr // it knew our master before the others
@@ -416,6 +429,8 @@ func (m *Machine) Next(now time.Duration) time.Duration {
 				next = min(next, c.at+suspicionMax)
 			case c.kind == CauseRefused && now < c.at+refusalMax:
 				next = min(next, c.at+refusalMax)
+			case c.kind == CauseSwitchover && m.switching != nil && !m.switching.committed:
+				next = min(next, m.switching.until)
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -194,6 +195,26 @@ func (s *sim) command(t *testing.T, line string) *sim {
 			}
 		}
 		s.step(Reported{r})
+	case "switchover": // switchover begin 2s [fast] | commit s1 | refused | end
+		switch args[0] {
+		case "begin":
+			s.step(SwitchoverBegun{Until: s.now + dur(args[1]), Fast: slices.Contains(args, "fast")})
+		case "commit":
+			s.step(SwitchoverCommitted{Sentinel: topology.Addr(args[1])})
+		case "refused":
+			s.step(SwitchoverRefused{})
+		case "end":
+			s.step(SwitchoverEnded{})
+		default:
+			t.Fatalf("scenario line %q: unknown", line)
+		}
+		under, committed := s.m.Switchover()
+		s.logf("switchover under way %v, committed %v", under, committed)
+	case "preflight": // preflight [fast]
+		ev := SwitchoverBegun{Until: s.now + 2*time.Second, Fast: slices.Contains(args, "fast")}
+		for _, f := range s.m.Preflight(s.now, ev) {
+			s.logf("preflight: %s", f)
+		}
 	case "run":
 		s.run(dur(args[0]))
 	case "freeze": // time passes without the machine, as in a suspended VM

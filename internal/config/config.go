@@ -13,7 +13,8 @@ type Config struct {
 	File    string   // the YAML file it was read from; "" for none
 	Masters []Master // at least one, in the order of the file, names unique
 
-	Admin        string        // host:port of the admin HTTP server; "" when it is off
+	Admin        string // host:port of the admin HTTP server; "" when it is off
+	Control      Control
 	DrainTimeout time.Duration // how long a stop waits for what is in flight
 
 	LogLevel  slog.Level
@@ -22,6 +23,13 @@ type Config struct {
 	// Warnings are things that look wrong and may be meant. Each is a whole
 	// line; they hold no secret.
 	Warnings []string
+}
+
+// Control is where orders that change something are taken. Its zero value is nowhere.
+type Control struct {
+	Socket    string // path of the Unix socket; "" when it is off
+	TokenFile string // "" for none
+	Token     Secret // what TokenFile held when it was loaded
 }
 
 // Master is one group that is served: where clients connect, and which

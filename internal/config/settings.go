@@ -262,6 +262,29 @@ func processSettings() []setting {
 			show: func(t target) string { return t.Admin },
 		},
 		{
+			flag: "control", key: "control.listen", scope: ofProcess, kind: "address", def: "off",
+			want:  `want unix:/path, or "off"`,
+			usage: "where to take orders such as a switchover: unix:/path, a socket that only the sidecar's own user may open; off: nowhere",
+			set: into(func(t target) *string { return &t.Control.Socket }, func(v string) (string, error) {
+				if v == "off" {
+					return "", nil
+				}
+				ln, err := parseListen(v)
+				if err == nil && ln.Network != "unix" {
+					err = errPlain
+				}
+				return ln.Address, err
+			}),
+			show: func(t target) string { return t.Control.Socket },
+		},
+		{
+			flag: "control-token-file", key: "control.token_file", scope: ofProcess, kind: "path", live: true,
+			want:  "want a file's path",
+			usage: "file with a token of 16 characters or more; with it the admin server takes the same orders, from whoever sends the token",
+			set:   into(func(t target) *string { return &t.Control.TokenFile }, parsePath),
+			show:  func(t target) string { return t.Control.TokenFile },
+		},
+		{
 			flag: "drain-timeout", key: "drain_timeout", scope: ofProcess, kind: "duration", def: "10s",
 			want:  "want a duration such as 10s",
 			usage: "how long a stop waits for commands in flight before it ends their connections",

@@ -41,6 +41,28 @@ func (l *loader) checkMaster(m *Master, at origins) {
 	}
 }
 
+// leastToken is how long a control token must be: it can be tried from elsewhere.
+const leastToken = 16
+
+// checkControl reads the control token.
+func (l *loader) checkControl(cfg *Config, at origins) {
+	c := &cfg.Control
+	if c.TokenFile == "" {
+		return
+	}
+	const flag = "control-token-file"
+	token, err := readPassword(l.readFile, c.TokenFile)
+	switch {
+	case err != nil:
+		l.mistakes.add(at.of(flag), "found %s; want a file that holds a token in one line (%v)", quote(c.TokenFile), err)
+	case len(token) < leastToken:
+		l.mistakes.add(at.of(flag), "the token in %s has %d characters; want %d or more", quote(c.TokenFile), len(token), leastToken)
+	case cfg.Admin == "":
+		l.mistakes.add(at.of(flag), `found %s with admin "off"; want an admin address, which the token is for`, quote(c.TokenFile))
+	}
+	c.Token = token
+}
+
 // login reads one account's password file. which is the prefix of its flags.
 func (l *loader) login(lg *Login, at origins, which string) {
 	file := which + "-password-file"
@@ -74,6 +96,9 @@ func (l *loader) checkUnique(cfg Config, ats []origins) {
 			return
 		}
 		owner[c] = "master " + quote(cfg.Masters[i].Name)
+	}
+	if cfg.Control.Socket != "" {
+		owner[claim{"listen", "unix:" + cfg.Control.Socket}] = "the control socket"
 	}
 	for i, m := range cfg.Masters {
 		take(i, "master", m.Name)
