@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
@@ -34,6 +35,7 @@ type Master struct {
 	Redis       Login // the sidecar's account on the data nodes
 	Sentinel    Login // the sidecar's account on the Sentinels
 	Hold        Hold
+	Outage      Outage
 	Follow      FollowMode
 	Fence       FenceMode
 	RetryWrites RetryWrites
@@ -68,6 +70,20 @@ type Login struct {
 type Hold struct {
 	Timeout Wait // how long one command waits; off: commands never wait
 	Max     Wait // when the circuit opens; off: never
+}
+
+// Outage says what commands get while no master can be served for long.
+type Outage struct {
+	After  Wait // since when none has been served; 0 is at once
+	Policy outage.Policy
+}
+
+// AfterText returns After as it is written in a configuration.
+func (o Outage) AfterText() string {
+	if o.After.Auto {
+		return "auto"
+	}
+	return o.After.For.String()
 }
 
 // Wait is a duration that may be left to the program. The zero Wait is off.

@@ -110,6 +110,14 @@ func parseWait(v string) (Wait, error) {
 	return Wait{For: d}, err
 }
 
+// parseAfter reads "auto" or a duration, of which 0 is at once.
+func parseAfter(v string) (Wait, error) {
+	if v == "off" {
+		return Wait{}, errors.New("0s: nothing waits; to wait for as long as hold.timeout says: auto")
+	}
+	return parseWait(v)
+}
+
 func parseCount(v string, least, most int) (int, error) {
 	n, err := strconv.Atoi(v)
 	if err != nil || n < least || n > most {

@@ -146,6 +146,15 @@ func (r Rule) matches(name string, read *Read, args [][]byte) bool {
 // none does the answer is Fail.
 type Policy []Rule
 
+// String returns the rules with semicolons between them.
+func (p Policy) String() string {
+	rules := make([]string, len(p))
+	for i, r := range p {
+		rules[i] = r.String()
+	}
+	return strings.Join(rules, "; ")
+}
+
 // For returns the answer to a read with these arguments, its name included. What is
 // no read always fails.
 func (p Policy) For(name string, read *Read, args [][]byte) Answer {
