@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -57,7 +58,10 @@ func (s *session) dispatch(frame []byte, cmd *command) bool {
 		return cmd.local(s, frame)
 	}
 	if !s.w.serving {
-		return s.hold(cmd)
+		return s.withoutMaster(frame, cmd)
+	}
+	if s.away != nil && !s.comeBack() {
+		return false
 	}
 	p := s.own
 	if p == nil {
@@ -228,8 +232,7 @@ func (s *session) waitFor(p *pipe) {
 
 // hold has the command wait for a master, or fails it if it has waited enough.
 func (s *session) hold(cmd *command) bool {
-	r := &s.w.route
-	if r.State != topology.Down && r.HoldTimeout > 0 && !s.expired {
+	if s.w.mayHold() && !s.expired {
 		s.wait = waitRoute
 		return false
 	}
@@ -252,13 +255,16 @@ func (s *session) hold(cmd *command) bool {
 			s.watching, s.watchLost = false, false
 		}
 	}
-	s.replyError(s.w.outage())
+	if !s.w.serving {
+		s.w.stats.outageReplies[outage.Fail]++
+	}
+	s.replyError(s.w.noMaster())
 	return true
 }
 
-// outage is the error for a command that no master could take. Its prefix is the
+// noMaster is the error for a command that no master could take. Its prefix is the
 // one Redis uses for "no master" or "refused by the fence".
-func (w *worker) outage() string {
+func (w *worker) noMaster() string {
 	r := &w.route
 	since := (w.now() - r.Since).Round(1e8)
 	if r.State == topology.Fenced {

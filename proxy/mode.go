@@ -83,7 +83,7 @@ func (s *session) subscribed() bool { return len(s.subs) > 0 }
 // refast works out whether the short way is open: nothing about the session is
 // unusual and its shared pipe is known.
 func (s *session) refast() {
-	s.fast = s.own == nil && s.pipe != nil && !s.replyOff && !s.replySkip && s.heldLeft == 0 &&
+	s.fast = s.own == nil && s.pipe != nil && s.away == nil && !s.replyOff && !s.replySkip && s.heldLeft == 0 &&
 		s.refusal == "" && !s.pinned() && len(s.parked) == 0 && !s.reqs.Unauthenticated
 }
 

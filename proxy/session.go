@@ -62,6 +62,7 @@ type session struct {
 
 	pipe     *pipe // the shared pipe it is attached to; nil: none yet
 	own      *pipe // the pipe it has for itself; nil: none
+	away     *pipe // the replica's pipe its last commands went to; nil: none since the route serves
 	inflight int   // commands without a reply, on pipe or own
 	wait     waitKind
 
@@ -292,7 +293,9 @@ func (s *session) command(frame []byte) bool {
 		s.w.stats.heldSent++
 	}
 	if held > 0 {
-		s.heldSince = 0
+		if s.heldLeft == 0 || s.w.serving { // else those behind it have waited as long
+			s.heldSince = 0
+		}
 		s.refast()
 	}
 	return true

@@ -372,8 +372,8 @@ func (s *sim) check() {
 	for sess := range s.r.w.sessions {
 		left += uint64(sess.heldLeft)
 	}
-	if w.held != w.heldSent+w.heldFailed+w.heldGone+left {
-		s.t.Fatalf("held %d != sent %d + failed %d + gone %d + waiting %d", w.held, w.heldSent, w.heldFailed, w.heldGone, left)
+	if w.held != w.heldSent+w.heldFailed+w.heldPolicy+w.heldGone+left {
+		s.t.Fatalf("held %d != sent %d + failed %d + policy %d + gone %d + waiting %d", w.held, w.heldSent, w.heldFailed, w.heldPolicy, w.heldGone, left)
 	}
 }
 
