@@ -66,15 +66,16 @@ type session struct {
 	inflight int   // commands without a reply, on pipe or own
 	wait     waitKind
 
-	fast    bool // nothing unusual: a shared command goes straight to pipe
-	closed  bool
-	closing bool // nothing more is handled; it closes when out is written
-	eof     bool // the client sends no more
-	left    bool // it will send no more, but what it sent is not read yet
-	queued  bool // in worker.runnable
-	listed  bool // in worker.held
-	asks    bool // letIn waits for a route
-	mute    bool // what is replied now reaches nobody: CLIENT REPLY, or cut off
+	fast        bool // nothing unusual: a shared command goes straight to pipe
+	closed      bool
+	closing     bool // nothing more is handled; it closes when out is written
+	eof         bool // the client sends no more
+	left        bool // it will send no more, but what it sent is not read yet
+	queued      bool // in worker.runnable
+	listed      bool // in worker.held
+	reviveLater bool // in worker.toRevive
+	asks        bool // letIn waits for a route
+	mute        bool // what is replied now reaches nobody: CLIENT REPLY, or cut off
 
 	heldSince time.Duration // when it began to wait for the route
 	heldLeft  int           // commands counted as held and not yet accounted for

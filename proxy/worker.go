@@ -65,6 +65,7 @@ type worker struct {
 
 	runnable  []*session // to run when the event at hand is handled
 	held      []*session // in the order they began to wait
+	toRevive  []*session // pinned, and without the own pipe they need
 	heldAt    timer
 	heldArmed bool
 	retrying  []*session
@@ -207,6 +208,7 @@ func (w *worker) setRoute(r topology.Route) {
 		}
 		w.endOutage()
 		w.releaseHeld()
+		w.reviveAll()
 		if w.opts.Auth == AuthNone {
 			w.sharedPipe(w.anonymous()) // shows at once whether our own account is let in
 		}
@@ -334,6 +336,7 @@ func (w *worker) checkLease() {
 		}
 	}
 	w.releaseHeld()
+	w.reviveAll()
 	w.pump()
 }
 
