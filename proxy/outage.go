@@ -124,8 +124,8 @@ func (s *session) withoutMaster(frame []byte, cmd *command) bool {
 	if cmd.read == nil || !s.w.inOutage() {
 		return s.hold(cmd)
 	}
-	if s.own != nil || s.pinned() || s.replyOff || s.replySkip {
-		return s.hold(cmd) // what it has on the backend, a policy knows nothing of
+	if !s.stateless() {
+		return s.hold(cmd)
 	}
 	s.w.args = resp.Args(s.w.args[:0], frame)
 	switch outage.Policy(s.w.outage.Rules).For(cmd.name, cmd.read, s.w.args) {
@@ -140,6 +140,12 @@ func (s *session) withoutMaster(frame []byte, cmd *command) bool {
 	case outage.Fail:
 	}
 	return s.hold(cmd)
+}
+
+// stateless reports whether a policy may answer the session's commands: it has no
+// state on the backend of which the answers would know nothing.
+func (s *session) stateless() bool {
+	return s.own == nil && !s.pinned() && !s.replyOff && !s.replySkip
 }
 
 // answerByPolicy answers a command in its turn.

@@ -94,13 +94,42 @@ func (s *session) readReplica(frame []byte, cmd *command) bool {
 		return false
 	}
 	s.away, s.fast = p, false
-	if p.queue.len() == 0 {
-		p.quiet, p.seen = s.w.now(), p.heard
-		s.w.armLook()
-	}
+	p.answerDue()
 	p.send(s, frame, cmd, 0)
 	s.settledByPolicy()
 	return true
+}
+
+// moveWithoutMaster is move while no master is served: in an outage a replica checks
+// the login, or else clients that connect anew would get no answer by the policy.
+func (s *session) moveWithoutMaster(who identity, done func(*pipe)) bool {
+	w := s.w
+	if !w.inOutage() || !outage.Policy(w.outage.Rules).Softens() || !s.stateless() {
+		return s.hold(w.cmds.unknown)
+	}
+	p := w.replicaPipe(who)
+	if p == nil {
+		return s.hold(w.cmds.unknown)
+	}
+	if p.state != pipeReady {
+		s.waitFor(p)
+		return false
+	}
+	s.before = s.who
+	s.detach()
+	s.who = who
+	p.answerDue()
+	done(p)
+	s.settledByPolicy()
+	return true
+}
+
+// answerDue notes, before a command is sent, from when its answer is waited for.
+func (p *pipe) answerDue() {
+	if p.queue.len() == 0 {
+		p.quiet, p.seen = p.w.now(), p.heard
+		p.w.armLook()
+	}
 }
 
 // comeBack takes the session back to the master once nothing of it is under way on
