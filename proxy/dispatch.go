@@ -249,17 +249,36 @@ func (s *session) hold(cmd *command) bool {
 		s.w.stats.rejected++
 	}
 	if s.tx.active {
-		s.tx.aborted = true
+		s.failQueued()
 		if cmd.class == classExec {
 			s.tx = transaction{}
 			s.watching, s.watchLost = false, false
+			if s.own != nil { // it is in MULTI: not fit for what comes
+				s.dropOwn()
+				s.lostOwn = s.pinned()
+			}
 		}
 	}
 	if !s.w.serving {
 		s.w.stats.outageReplies[outage.Fail]++
 	}
-	s.replyError(s.w.noMaster())
+	if s.mayHaveRun() {
+		s.uncertain(cmd, "no master was there to repeat it")
+	} else {
+		s.replyError(s.w.noMaster())
+	}
 	return true
+}
+
+// failQueued ends the hopes of a transaction whose master is away: EXEC will fail.
+// What was recorded and never answered is not repeated any more, so it is answered
+// now, before the command behind it. Nothing of the session is under way.
+func (s *session) failQueued() {
+	t := &s.tx
+	for ; t.answered < len(t.frames) && !t.aborted; t.answered++ { // else pullQueued has answered them
+		s.replyError(s.w.noMaster())
+	}
+	t.aborted = true
 }
 
 // noMaster is the error for a command that no master could take. Its prefix is the

@@ -94,6 +94,7 @@ func (w *worker) beginOutage() {
 		return
 	}
 	w.lookAgain()
+	w.failRecorded()
 	w.pump()
 }
 

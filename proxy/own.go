@@ -144,6 +144,9 @@ func (s *session) revive() {
 		return
 	}
 	if !s.w.serving {
+		if s.tx.active && !s.tx.aborted && s.tx.answered < len(s.tx.frames) && !s.w.mayHold() && !s.unanswered() {
+			s.failQueued()
+		}
 		if !s.reviveLater {
 			s.reviveLater = true
 			s.w.toRevive = append(s.w.toRevive, s)
@@ -152,6 +155,16 @@ func (s *session) revive() {
 	}
 	if s.pin(nil) == nil && s.wait == waitNone {
 		s.end() // it was answered with an error that nobody asked for
+	}
+}
+
+// failRecorded has sessions answer what was queued by MULTI and waits for a master,
+// where that may not wait any longer.
+func (w *worker) failRecorded() {
+	for _, s := range w.toRevive {
+		if !s.closed && s.tx.active {
+			w.schedule(s)
+		}
 	}
 }
 

@@ -39,6 +39,7 @@ const (
 	metaOrder                     // its reply changes the session's mode: session.replied is told
 	metaCursor                    // of the SCAN family: its reply has a cursor
 	metaTx                        // queued by MULTI, or MULTI itself: repeated from the recording
+	metaAgain                     // another connection was lost with it: it may have run already
 )
 
 // entry is one command that waits for its reply.
@@ -326,6 +327,10 @@ func (p *pipe) deliver(reply []byte, t trust) {
 			s.settle(p)
 			return
 		}
+		if e.meta&metaAgain != 0 && refusalOf(reply) != refusedNot {
+			s.w.stats.uncertain++
+			reply = uncertainty(e.cmd, errRefusedAgain)
+		}
 	}
 	p.release(int(e.n))
 	if s == nil {
@@ -490,7 +495,7 @@ func (p *pipe) pullBack() {
 		if e.meta&metaCursor != 0 {
 			frame = p.mark(frame, e.cmd)
 		}
-		e.s.pull(&e, frame)
+		e.s.pull(&e, frame, false)
 	}
 	p.queue.truncate(kept)
 	p.buf = p.buf[:end]

@@ -81,9 +81,12 @@ type session struct {
 	heldLeft  int           // commands counted as held and not yet accounted for
 	retried   retry         // a second refusal by the same master is passed on
 	pulled    []byte        // commands given back by a pipe, until takeBack
-	parked    []parked
-	kept      []kept // replies that a suspicion keeps back
-	slowPipe  *pipe  // reads again when our client has read
+	// ran says of the first commands in in, one by one, which may have run already,
+	// and pulledRan of those in pulled.
+	ran, pulledRan []bool
+	parked         []parked
+	kept           []kept // replies that a suspicion keeps back
+	slowPipe       *pipe  // reads again when our client has read
 }
 
 // Data takes what the client sent.
@@ -289,6 +292,12 @@ func (s *session) command(frame []byte) bool {
 		return false
 	}
 	s.w.stats.commands++
+	if len(s.ran) > 0 {
+		if s.ran = s.ran[1:]; len(s.ran) == 0 {
+			s.ran = nil
+			s.refast()
+		}
+	}
 	if held > 0 && s.heldLeft == held {
 		s.heldLeft--
 		s.w.stats.heldSent++

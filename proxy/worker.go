@@ -230,6 +230,7 @@ func (w *worker) setRoute(r topology.Route) {
 		if r.State == topology.Down {
 			w.abandonOthers()
 			w.releaseHeld() // to be told
+			w.failRecorded()
 		}
 		w.report(topology.Report{Kind: topology.ReportHeld, Gen: r.Gen})
 	}
