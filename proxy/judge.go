@@ -111,14 +111,14 @@ func (s *session) pullParked(v *verdict) {
 // pull takes a command back to be sent again; again says that it may have run
 // already. If its client wants no reply to it (CLIENT REPLY SKIP), that is said again
 // too.
-func (s *session) pull(e *entry, frame []byte, again bool) { //nolint:revive // a fact, not a choice of what to do
+func (s *session) pull(e *entry, frame []byte, again bool) {
 	if e.meta&metaSilent != 0 && !s.replyOff {
 		s.pullFrame(resp.AppendCommand(nil, "CLIENT", "REPLY", "SKIP"), false)
 	}
 	s.pullFrame(frame, again || e.meta&metaAgain != 0)
 }
 
-func (s *session) pullFrame(frame []byte, again bool) { //nolint:revive // a fact, not a choice of what to do
+func (s *session) pullFrame(frame []byte, again bool) {
 	s.pulled = append(s.pulled, frame...)
 	s.pulledRan = append(s.pulledRan, again)
 }

@@ -428,7 +428,7 @@ func (w *worker) releaseHeld() {
 
 // mayHold reports whether a command may wait for a master at all.
 func (w *worker) mayHold() bool {
-	return w.route.State != topology.Down && w.route.HoldTimeout > 0 && !(w.outage.Fixed && w.inOutage())
+	return w.route.State != topology.Down && w.route.HoldTimeout > 0 && (!w.outage.Fixed || !w.inOutage())
 }
 
 // retryLater has a refused command sent again with the next route, or after

@@ -298,7 +298,7 @@ func replies(s string) ([]string, error) {
 
 func words(s string) [][]byte {
 	var out [][]byte
-	for _, w := range strings.Fields(s) {
+	for w := range strings.FieldsSeq(s) {
 		out = append(out, []byte(w))
 	}
 	return out
