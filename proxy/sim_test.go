@@ -21,8 +21,9 @@ import (
 // that a write runs twice on one timeline only if the retry mode allows it, and
 // that nobody can tell then; that an acknowledged write is on the timeline of the
 // master; and that held commands are accounted for. With outage policies also that
-// nothing but reads ever reaches a replica, that no answer is made up while a master
-// serves, and that nobody waits once the route is down.
+// nothing but reads ever reaches a replica, which is dialled by one at a time, that no
+// answer is made up while a master serves, and that nobody waits once the route is
+// down.
 func TestSimulation(t *testing.T) {
 	runs := 1500
 	if testing.Short() {
@@ -447,6 +448,14 @@ func (s *sim) check() {
 		s.t.Fatalf("%d answers were made up while a master served", made-s.madeUp)
 	}
 	s.served, s.madeUp = s.r.w.serving, w.outageReplies[outage.Nil]
+	dialling := map[identity]int{}
+	for _, d := range s.r.dials {
+		if d.p.replica && d.p.state == pipeDialing {
+			if dialling[d.p.id]++; dialling[d.p.id] > 1 {
+				s.t.Fatalf("%d dials to replicas at once for one login", dialling[d.p.id])
+			}
+		}
+	}
 	for _, c := range s.clients {
 		if len(c.asked) > 0 && s.r.w.route.State == topology.Down && !c.wire.closed && c.s.inflight == 0 && c.s.wait != waitPipe {
 			s.t.Fatalf("client %d waits for %v though the route is down; wait %d", c.id, c.asked, c.s.wait)

@@ -153,7 +153,12 @@ func TestEverythingIsGone(t *testing.T) {
 	})
 	isDown := time.Now()
 	waited := held(t, s.admin)
+	const dials = `sentinelproxy_backend_dials_total{master_name="mymaster"}`
+	dialled := metric(t, s.admin, dials)
 	pause(t, 3*time.Second)
+	if now := metric(t, s.admin, dials); now != dialled {
+		t.Errorf("the data path dialled %v times though the route was down; only the control plane may probe", now-dialled)
+	}
 	if now := held(t, s.admin); now != waited {
 		t.Errorf("%v commands waited though the route was down", now-waited)
 	}

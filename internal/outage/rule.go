@@ -106,7 +106,7 @@ func (r Rule) valid() error {
 		case r.Answer == Stale && read.local:
 			return fmt.Errorf("%s can't be stale: its cursor is good for one node", name)
 		case r.Answer == Nil && read.missing == nil:
-			return fmt.Errorf("%s can't be nil: Redis answers a missing key with an error", name)
+			return fmt.Errorf("%s can't be nil: Redis answers a missing key with an error, or how is not known", name)
 		}
 	}
 	return nil
