@@ -114,7 +114,7 @@ func (f *fakePart) SetLogin(l config.Login) error {
 func (f *fakePart) SetOutage(o config.Outage) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.outage = o.AfterText() + " " + o.Policy.String()
+	f.outage = o.After.String() + " " + o.Policy.String()
 }
 
 func (f *fakePart) outagePolicy() string {

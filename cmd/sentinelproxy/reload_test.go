@@ -57,7 +57,7 @@ func TestReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next.Masters[0].Outage = config.Outage{After: config.Wait{For: time.Second}, Policy: outage.Policy{rule}}
+	next.Masters[0].Outage = config.Outage{After: config.After{Fixed: true, For: time.Second}, Policy: outage.Policy{rule}}
 	if got := reload(); !strings.Contains(got, "applied=2 waiting=1") || f.server.outagePolicy() != "1s read:apikey-*=stale" {
 		t.Errorf("log %q, outage policy %q; want the new one in force", got, f.server.outagePolicy())
 	}

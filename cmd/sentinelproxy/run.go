@@ -99,7 +99,7 @@ func logStart(log *slog.Logger, s *sidecar) {
 		clients += m.MaxClients
 		log.Info("listening", "master_name", m.Name, "listen", g.addrNames(), "sentinels", m.Sentinels, "auth", m.Auth,
 			"hold_timeout", m.Hold.Timeout, "hold_max", m.Hold.Max,
-			"outage_after", m.Outage.AfterText(), "outage_policy", m.Outage.Policy, "fence_mode", m.Fence)
+			"outage_after", m.Outage.After, "outage_policy", m.Outage.Policy, "fence_mode", m.Fence)
 	}
 	// Beside clients: pipes, pinned backends, Sentinels, probes, the admin server.
 	const others = 1000

@@ -135,7 +135,7 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 
 // outagePolicy translates a configured policy.
 func outagePolicy(o config.Outage) proxy.Outage {
-	return proxy.Outage{Fixed: !o.After.Auto, After: o.After.For, Rules: o.Policy}
+	return proxy.Outage{Fixed: o.After.Fixed, After: o.After.For, Rules: o.Policy}
 }
 
 // proxyServer is a Server whose Status is any JSON-able value.

@@ -74,17 +74,26 @@ type Hold struct {
 
 // Outage says what commands get while no master can be served for long.
 type Outage struct {
-	After  Wait // since when none has been served; 0 is at once
+	After  After // since when none has been served
 	Policy outage.Policy
 }
 
-// AfterText returns After as it is written in a configuration.
-func (o Outage) AfterText() string {
-	if o.After.Auto {
+// After is a duration, of which 0 is at once. The zero After is auto.
+type After struct {
+	Fixed bool // For counts; else hold.timeout does
+	For   time.Duration
+}
+
+// String returns "auto" or the duration.
+func (a After) String() string {
+	if !a.Fixed {
 		return "auto"
 	}
-	return o.After.For.String()
+	return a.For.String()
 }
+
+// MarshalText writes what String does, for JSON.
+func (a After) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
 // Wait is a duration that may be left to the program. The zero Wait is off.
 type Wait struct {

@@ -21,7 +21,6 @@ func TestDefaults(t *testing.T) {
 	want := Master{
 		Name: "mymaster", Listen: []Listen{{"tcp", "127.0.0.1:6379"}}, Sentinels: []topology.Addr{"s1:26379"},
 		Auth: AuthPassthrough, Hold: Hold{Timeout: Wait{Auto: true}, Max: Wait{Auto: true}},
-		Outage: Outage{After: Wait{Auto: true}},
 		Follow: FollowMajority, Fence: FenceLease,
 		RetryWrites: RetryNever, Demote: DemoteOff, MaxClients: 10000,
 	}
@@ -81,8 +80,8 @@ func TestOutage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := mustLoad(t, tt.args, tt.env, files{"c.yaml": yaml}).Masters[0].Outage
-			if o.AfterText() != tt.after || o.Policy.String() != tt.rules {
-				t.Errorf("after %s, policy %s; want %s, %s", o.AfterText(), o.Policy, tt.after, tt.rules)
+			if o.After.String() != tt.after || o.Policy.String() != tt.rules {
+				t.Errorf("after %s, policy %s; want %s, %s", o.After.String(), o.Policy, tt.after, tt.rules)
 			}
 		})
 	}

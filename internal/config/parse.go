@@ -111,11 +111,12 @@ func parseWait(v string) (Wait, error) {
 }
 
 // parseAfter reads "auto" or a duration, of which 0 is at once.
-func parseAfter(v string) (Wait, error) {
+func parseAfter(v string) (After, error) {
 	if v == "off" {
-		return Wait{}, errors.New("0s: nothing waits; to wait for as long as hold.timeout says: auto")
+		return After{}, errors.New("0s: nothing waits; to wait for as long as hold.timeout says: auto")
 	}
-	return parseWait(v)
+	w, err := parseWait(v)
+	return After{Fixed: !w.Auto, For: w.For}, err
 }
 
 func parseCount(v string, least, most int) (int, error) {

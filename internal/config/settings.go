@@ -166,8 +166,8 @@ func clientSettings() []setting {
 			flag: "outage-after", key: "outage.after", scope: ofMaster, kind: "duration", def: "auto", live: true,
 			want:  `want a duration such as 2s, 0s for at once, or "auto"`,
 			usage: "how long no master may have been served before an outage begins; auto is hold-timeout, and what gets an error still waits for its own hold-timeout; with a duration nothing waits beyond it, with 0s nothing waits at all",
-			set:   into(func(t target) *Wait { return &t.Outage.After }, parseAfter),
-			show:  func(t target) string { return t.Outage.AfterText() },
+			set:   into(func(t target) *After { return &t.Outage.After }, parseAfter),
+			show:  func(t target) string { return t.Outage.After.String() },
 		},
 		{
 			flag: "outage-policy", key: "outage.policy", scope: ofMaster, repeat: true, sep: ";", kind: "rule", live: true,

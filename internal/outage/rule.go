@@ -124,6 +124,9 @@ func (r Rule) String() string {
 	return what + "=" + r.Answer.String()
 }
 
+// MarshalText writes what String does, for JSON.
+func (r Rule) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
 // matches reports whether the rule speaks of a read with these arguments.
 func (r Rule) matches(name string, read *Read, args [][]byte) bool {
 	switch r.What {
