@@ -54,6 +54,7 @@ type (
 		Ready() (ok bool, reason string)
 		Status(ctx context.Context) any
 		SetLogin(l config.Login) error
+		SetOutage(o config.Outage)
 	}
 )
 

@@ -63,6 +63,7 @@ type fakePart struct {
 
 	mu       sync.Mutex // guards the fields below
 	password string
+	outage   string // the last policy it was given
 	reason   string // why not Ready; "" is ready
 	stuck    bool   // not Alive
 }
@@ -135,6 +136,18 @@ func (f *fakePart) SetLogin(l config.Login) error {
 	defer f.mu.Unlock()
 	f.password = l.Password.Reveal()
 	return nil
+}
+
+func (f *fakePart) SetOutage(o config.Outage) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.outage = o.After.String() + " " + o.Policy.String()
+}
+
+func (f *fakePart) outagePolicy() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.outage
 }
 
 func (f *fakePart) login() string {

@@ -79,6 +79,10 @@ func (r *reloader) apply(c config.Change, next config.Config) bool {
 	}
 	var err error
 	switch c.Setting {
+	case "outage.after", "outage.policy":
+		g.server.SetOutage(m.Outage)
+		old.Outage = m.Outage
+		return true
 	case "redis.password_file":
 		err = errors.Join(g.controller.SetLogin(m.Redis), g.server.SetLogin(m.Redis))
 	case "sentinel.password_file":

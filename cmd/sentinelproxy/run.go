@@ -100,7 +100,8 @@ func logStart(log *slog.Logger, s *sidecar) {
 		m := g.master
 		clients += m.MaxClients
 		log.Info("listening", "master_name", m.Name, "listen", g.addrNames(), "sentinels", m.Sentinels, "auth", m.Auth,
-			"hold_timeout", m.Hold.Timeout, "hold_max", m.Hold.Max, "fence_mode", m.Fence)
+			"hold_timeout", m.Hold.Timeout, "hold_max", m.Hold.Max,
+			"outage_after", m.Outage.After, "outage_policy", m.Outage.Policy, "fence_mode", m.Fence)
 	}
 	// Beside clients: pipes, pinned backends, Sentinels, probes, the admin server.
 	const others = 1000

@@ -45,6 +45,7 @@ type Machine struct {
 	// lease itself, which others share.
 	leaseUntil  time.Duration
 	holdTimeout time.Duration
+	replicas    []topology.Addr // as last published
 
 	// Why we hold, in the order raised, and what the Sentinels insist on in vain.
 	causes   []*cause
@@ -178,6 +179,7 @@ func (m *Machine) decide(now time.Duration) {
 		m.holdTimeout = t
 		m.publish()
 	}
+	m.offerReplicas(now)
 }
 
 // hold leaves serving. The oldest open cause tells why.
@@ -312,6 +314,7 @@ func (m *Machine) finish(now time.Duration) {
 func (m *Machine) move(now time.Duration, s topology.State, why string) {
 	m.state, m.since, m.why = s, now, why
 	m.stateGen = m.gen + 1
+	m.replicas = m.readable(now)
 	m.publish()
 }
 
@@ -444,6 +447,7 @@ func (m *Machine) State() topology.State { return m.state }
 func (m *Machine) Route() topology.Route {
 	return topology.Route{
 		Group: m.group, Gen: m.gen, State: m.state, Master: m.pair.addr, Epoch: m.shown,
-		Doubt: m.doubt, Suspect: m.suspect, Since: m.since, Why: m.why, HoldTimeout: m.holdTimeout, Lease: m.lease,
+		Doubt: m.doubt, Suspect: m.suspect, Since: m.since, Why: m.why, HoldTimeout: m.holdTimeout,
+		Replicas: m.replicas, Lease: m.lease,
 	}
 }

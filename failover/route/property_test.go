@@ -180,6 +180,7 @@ func policies() map[string]Policy {
 		"fast":          {Follow: FollowFast},
 		"demote":        {Demote: DemoteAuto},
 		"fast demoting": {Follow: FollowFast, Demote: DemoteAuto},
+		"offering":      {OfferReplicas: true},
 	}
 }
 

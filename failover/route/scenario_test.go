@@ -95,7 +95,7 @@ func (s *sim) command(t *testing.T, line string) *sim {
 		}
 	}
 	switch f[0] {
-	case "new": // new [follow=] [demote=] [fence=] [hold-max=] [hold-timeout=] [saved=addr/epoch,replica,...]
+	case "new": // new [follow=] [demote=] [fence=] [hold-max=] [hold-timeout=] [offer-replicas=on] [saved=addr/epoch,replica,...]
 		var p Policy
 		var saved Saved
 		for k, v := range opts {
@@ -116,6 +116,8 @@ func (s *sim) command(t *testing.T, line string) *sim {
 				p.HoldMax = After(dur(v))
 			case "hold-timeout":
 				p.HoldTimeout = After(dur(v))
+			case "offer-replicas":
+				p.OfferReplicas = v == "on"
 			case "saved":
 				nodes := strings.Split(v, ",")
 				w := parseView(t, nodes[0])
@@ -149,7 +151,7 @@ func (s *sim) command(t *testing.T, line string) *sim {
 		if v, ok := opts["down-after"]; ok {
 			s.downAfter = dur(v)
 		}
-	case "node": // node a master [guarded=yes] | node b replica a | node c refused|hung|noauth
+	case "node": // node a master [guarded=yes] | node b replica a [offset=] | node c refused|hung|noauth
 		n := &simNode{}
 		switch args[1] {
 		case "master":
@@ -166,6 +168,11 @@ func (s *sim) command(t *testing.T, line string) *sim {
 			t.Fatalf("scenario line %q: unknown node state", line)
 		}
 		_, n.guarded = opts["guarded"]
+		if v, ok := opts["offset"]; ok {
+			o, err := strconv.ParseInt(v, 10, 64)
+			bad(err)
+			n.offset = o
+		}
 		s.nodes[topology.Addr(args[0])] = n
 	case "sign": // sign kind sentinel [candidate] [old=]
 		sg := topology.Sign{Group: "g", Sentinel: topology.Addr(args[1]), Old: topology.Addr(opts["old"]), At: s.now}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
@@ -42,6 +43,7 @@ type Master struct {
 	Redis       Login // the sidecar's account on the data nodes
 	Sentinel    Login // the sidecar's account on the Sentinels
 	Hold        Hold
+	Outage      Outage
 	Follow      FollowMode
 	Fence       FenceMode
 	RetryWrites RetryWrites
@@ -77,6 +79,29 @@ type Hold struct {
 	Timeout Wait // how long one command waits; off: commands never wait
 	Max     Wait // when the circuit opens; off: never
 }
+
+// Outage says what commands get while no master can be served for long.
+type Outage struct {
+	After  After // since when none has been served
+	Policy outage.Policy
+}
+
+// After is a duration, of which 0 is at once. The zero After is auto.
+type After struct {
+	Fixed bool // For counts; else hold.timeout does
+	For   time.Duration
+}
+
+// String returns "auto" or the duration.
+func (a After) String() string {
+	if !a.Fixed {
+		return "auto"
+	}
+	return a.For.String()
+}
+
+// MarshalText writes what String does, for JSON.
+func (a After) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
 // Wait is a duration that may be left to the program. The zero Wait is off.
 type Wait struct {

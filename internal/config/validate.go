@@ -5,6 +5,10 @@ import "net"
 // maxSentinels is how many one sidecar follows of a group.
 const maxSentinels = 32
 
+// maxRules is how many rules an outage policy has at most: in an outage each read
+// is held against them.
+const maxRules = 256
+
 // checkMaster reports what is wrong between one master's settings, fills in
 // what follows from others, and reads its password files.
 func (l *loader) checkMaster(m *Master, at origins) {
@@ -25,6 +29,9 @@ func (l *loader) checkMaster(m *Master, at origins) {
 	}
 	if n := len(m.Sentinels); n > maxSentinels {
 		l.mistakes.add(at.of("sentinel"), "found %d Sentinels; want at most %d", n, maxSentinels)
+	}
+	if n := len(m.Outage.Policy); n > maxRules {
+		l.mistakes.add(at.of("outage-policy"), "found %d rules; want at most %d", n, maxRules)
 	}
 	l.login(&m.Redis, at, "redis")
 	l.login(&m.Sentinel, at, "sentinel")
