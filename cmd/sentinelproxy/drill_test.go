@@ -114,12 +114,26 @@ func TestDrillFlags(t *testing.T) {
 		args []string
 		want []string // what standard error must say
 	}{
-		"no kind":       {nil, []string{"accepts 1 arg"}},
-		"unknown kind":  {[]string{"earthquake", "--ephemeral"}, []string{`"earthquake": no such drill`, "rolling-restart"}},
-		"not ephemeral": {[]string{"failover"}, []string{"--ephemeral is required"}},
+		"no kind":      {nil, []string{"accepts 1 arg"}},
+		"unknown kind": {[]string{"earthquake", "--ephemeral"}, []string{`"earthquake": no such drill`, "rolling-restart"}},
+		"no Sentinel":  {[]string{"failover"}, []string{"--sentinel: is missing", "--ephemeral drills a group of its own"}},
+		"needs more": {
+			[]string{"partition", "--sentinel", "x:1", "--side", "left", "--prefix", "a*", "--client-user", "u"},
+			[]string{"--side: found \"left\"", "want --cut-cmd and --heal-cmd", "--prefix: found \"a*\"", "--client-password-file is missing"},
+		},
+		"needs a supervisor": {[]string{"crash", "--sentinel", "x:1"}, []string{"crash ends processes: want --supervised"}},
+		"needs its own":      {[]string{"soak", "--sentinel", "x:1"}, []string{"soak is for a group of the drill's own"}},
+		"not here": {
+			[]string{"failover", "--sentinel", "x:1", "--quick", "--down-after", "1s", "--follow", "fast"},
+			[]string{"--quick is for a group of the drill's own", "--down-after is", "--follow is"},
+		},
+		"not there": {
+			[]string{"failover", "--ephemeral", "--yes", "--master", "m", "--cut-cmd", "x"},
+			[]string{"--yes is for a sidecar that runs", "--master is", "--cut-cmd is"},
+		},
 		"every mistake": {
-			[]string{"crash", "--times", "-1", "--follow", "me", "--via", "x:1", "--clients", "0", "--pace", "0s", "--down-after", "1h", "--slo", "max-luck=1,max-lost=x", "--json", "-", "--html", "-"},
-			[]string{"--ephemeral", "--times", "follow: found \"me\"", "with --via there is none", "--clients", "--pace", "--down-after", "--slo: \"max-luck\"", "--slo: max-lost=x", "only one can be standard output"},
+			[]string{"crash", "--ephemeral", "--side", "minority", "--times", "-1", "--follow", "me", "--via", "x:1", "--clients", "0", "--pace", "0s", "--down-after", "1h", "--slo", "max-luck=1,max-lost=x", "--json", "-", "--html", "-"},
+			[]string{"--side is for partition", "--times", "follow: found \"me\"", "with --via there is none", "--clients", "--pace", "--down-after", "--slo: \"max-luck\"", "--slo: max-lost=x", "only one can be standard output"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

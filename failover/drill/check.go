@@ -12,6 +12,10 @@ type Switch struct {
 	// Lossy says that the old master could not hand over: it crashed, hung or was
 	// cut off. Then Redis may lose what it acknowledged and had not replicated.
 	Lossy bool
+	// Until is when losses end to be excused, if that is before the promotion:
+	// clients that were cut off with the old master may write to it for as long as
+	// a lease lasts, and no longer. Zero is Promoted.
+	Until time.Duration
 	// LagBytes is how far the promoted node was behind the old master, by the last
 	// replication offsets that both told.
 	LagBytes int64
@@ -33,6 +37,19 @@ type Loss struct {
 	Stale int `json:"stale"`
 }
 
+// LostWrite is one acknowledged effect that is gone.
+type LostWrite struct {
+	What string  `json:"what"`
+	AtMS float64 `json:"at_ms"` // when it was acknowledged, since the round began
+	Why  string  `json:"why"`
+	// LagBytes is how far the promoted node was behind at its promotion, where
+	// that explains the loss.
+	LagBytes *int64 `json:"lag_bytes,omitempty"`
+}
+
+// maxLosses bounds Findings.Losses.
+const maxLosses = 1000
+
 // Unexplained returns the losses that replication lag does not explain.
 func (l Loss) Unexplained() int { return l.Total - l.Lag }
 
@@ -40,13 +57,16 @@ func (l Loss) Unexplained() int { return l.Total - l.Lag }
 type Findings struct {
 	Commands     int `json:"commands"`     // answered
 	Acknowledged int `json:"acknowledged"` // of them, writes answered without an error
-	Errors       int `json:"errors"`       // error replies, -UNCERTAIN aside
+	Errors       int `json:"errors"`       // error replies, those below aside
+	Fenced       int `json:"fenced"`       // -NOREPLICAS and -MASTERDOWN: nobody vouches for a master
 	Uncertain    int `json:"uncertain"`    // -UNCERTAIN
 	Unanswered   int `json:"unanswered"`   // sent, and the connection broke or the time ran out
 	Disconnects  int `json:"disconnects"`
 
-	Lost       Loss `json:"lost"`
-	Duplicated int  `json:"duplicated"` // effects that happened more often than they were sent
+	Lost   Loss        `json:"lost"`
+	Losses []LostWrite `json:"losses"` // each of them, the first thousand
+
+	Duplicated int `json:"duplicated"` // effects that happened more often than they were sent
 	// RefusedExecuted are writes that were refused and took effect all the same.
 	RefusedExecuted int `json:"refused_executed"`
 	StaleReads      int `json:"stale_reads"` // own acknowledged writes that a read missed and that are there
@@ -64,7 +84,7 @@ type Findings struct {
 // master in between. It is pure, and takes some seconds where registers are hard
 // to judge.
 func Check(h History, f Final, switches []Switch) Findings {
-	c := checker{h: h, f: f, switches: switches}
+	c := checker{h: h, f: f, switches: switches, out: Findings{Losses: []LostWrite{}}}
 	c.count()
 	for client, ops := range h.Clients {
 		if client >= len(f.Present) {
@@ -103,6 +123,8 @@ func (c *checker) sample(format string, args ...any) {
 // count adds up how commands ended.
 func (c *checker) count() {
 	c.out.Disconnects = len(c.h.Disconnects)
+	c.out.Fenced = c.h.Fenced
+	c.out.Errors = -c.h.Fenced // they are told apart
 	for _, ops := range c.h.Clients {
 		for _, op := range ops {
 			if op.Kind == OpMessage {
@@ -130,26 +152,42 @@ func (c *checker) count() {
 // lose counts n effects of an acknowledged command that are gone.
 func (c *checker) lose(what string, op Op, n int) {
 	c.out.Lost.Total += n
-	why := "no failover explains it"
+	lost := LostWrite{What: what, AtMS: ms(op.End), Why: "no failover explains it"}
+	excuse := c.excuse(op)
 	switch {
-	case c.lagged(op):
+	case excuse != nil:
 		c.out.Lost.Lag += n
-		why = "not replicated when the master was lost"
+		lost.Why = fmt.Sprintf("not replicated when the master was lost: the promoted node was %s behind", inBytes(excuse.LagBytes))
+		lost.LagBytes = &excuse.LagBytes
 	case c.stale(op):
 		c.out.Lost.Stale += n
-		why = "acknowledged by a master that had been replaced"
+		lost.Why = "acknowledged by a master that had been replaced"
 	}
-	c.sample("%s, acknowledged at %v, is lost: %s", what, op.End.Round(time.Millisecond), why)
+	if len(c.out.Losses) < maxLosses {
+		c.out.Losses = append(c.out.Losses, lost)
+	}
+	c.sample("%s, acknowledged at %v, is lost: %s", what, op.End.Round(time.Millisecond), lost.Why)
 }
 
 // lagged reports whether replication lag explains that op is lost.
-func (c *checker) lagged(op Op) bool {
-	for _, s := range c.switches {
-		if s.Lossy && op.End >= s.Fault-lagExcused && op.Begin <= s.Promoted {
-			return true
+func (c *checker) lagged(op Op) bool { return c.excuse(op) != nil }
+
+// excuse returns the switch whose replication lag explains that op is lost.
+func (c *checker) excuse(op Op) *Switch {
+	for i, s := range c.switches {
+		if s.Lossy && op.End >= s.Fault-lagExcused && op.Begin <= s.excusedUntil() {
+			return &c.switches[i]
 		}
 	}
-	return false
+	return nil
+}
+
+// excusedUntil is when a command must have begun for its loss to be excused.
+func (s Switch) excusedUntil() time.Duration {
+	if s.Until > 0 {
+		return min(s.Until, s.Promoted)
+	}
+	return s.Promoted
 }
 
 // stale reports whether op began after a promotion, and before the next fault.

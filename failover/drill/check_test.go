@@ -150,6 +150,10 @@ func TestCheck(t *testing.T) {
 				f.Present[0][n] = true
 			}
 			got := Check(History{Clients: [][]Op{tt.ops, tt.extra}}, f, tt.switches)
+			if sum := len(got.Losses); (sum > 0) != (got.Lost.Total > 0) {
+				t.Errorf("%d losses are told of %d", sum, got.Lost.Total)
+			}
+			got.Losses = nil // their text is not compared
 			if bad := got.Lost.Total + got.Duplicated + got.StaleReads + got.Disorder + got.RefusedExecuted; bad > 0 && len(got.Samples) == 0 {
 				t.Error("no sample says what is wrong")
 			}
