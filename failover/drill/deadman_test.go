@@ -109,7 +109,9 @@ func TestUndoKeepsSecrets(t *testing.T) {
 	for _, u := range []undo{
 		{Ask: &errand{"a:1", Login{"me", "secret"}, []string{"PING"}}},
 		{Sweep: &errand{"a:1", Login{"me", "secret"}, []string{"drill:"}}},
-		{Shell: "heal", Env: []string{"A=secret"}}, {Continue: 7}, {},
+		{Shell: "heal", Env: []string{"A=secret"}},
+		{Continue: 7},
+		{},
 	} {
 		if s := u.String(); s == "" || strings.Contains(s, "secret") {
 			t.Errorf("it says %q", s)

@@ -2,7 +2,6 @@ package drill
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -16,7 +15,7 @@ func (p Plan) Describe(f Facts, r Remote, times int, slo SLO) string {
 	}
 	fmt.Fprintf(&b, "drill %s of %q: %s\n", p.Kind, f.Group, p.Short)
 	line("master", "%s", f.Master())
-	line("replicas", "%s", p.fill("{replicas}", f))
+	line("replicas", "%s", f.fill("{replicas}"))
 	line("Sentinels", "%d of %d, down-after %v, failover-timeout %v", len(f.Sentinels), f.Known, f.DownAfter(), f.FailoverTimeout())
 	line("clients", "through %s, keys and channels %s*, about %s", r.Sidecar, r.Prefix, inBytes(f.Writes))
 	if f.Sidecar.Status == nil {
@@ -31,7 +30,7 @@ func (p Plan) Describe(f Facts, r Remote, times int, slo SLO) string {
 		if i == 0 {
 			name = "steps"
 		}
-		line(name, "%d. %s", i+1, p.fill(s, f))
+		line(name, "%d. %s", i+1, f.fill(s))
 	}
 	if p.Kind == KindPartition {
 		line("", "--cut-cmd is %s", r.CutCmd)
@@ -42,20 +41,19 @@ func (p Plan) Describe(f Facts, r Remote, times int, slo SLO) string {
 	}
 	line("takes", "about %s", p.takes(f, times))
 	line("expected", "%s", slo.String())
-	line("worst case", "%s", p.fill(p.Worst, f))
+	line("worst case", "%s", f.fill(p.Worst))
 	return b.String()
 }
 
 // fill names the nodes that a text is about.
-func (p Plan) fill(text string, f Facts) string {
+func (f Facts) fill(text string) string {
 	var replicas []string
 	for _, n := range f.replicas() {
 		replicas = append(replicas, string(n.Addr))
 	}
-	slices.Sort(replicas)
 	replica, sentinel := "a replica", "a Sentinel"
 	if len(replicas) > 0 {
-		replica = "a replica of " + strings.Join(replicas, ", ")
+		replica = replicas[0]
 	}
 	for _, s := range f.Sentinels {
 		if s.Err == "" {

@@ -27,8 +27,21 @@ func (m *farMember) kill(ctx context.Context) error {
 }
 
 // stop ends the process as SIGTERM does: it saves if it is told to, and a master
-// waits for its replicas.
-func (m *farMember) stop(ctx context.Context) error { return m.end(ctx, "SHUTDOWN") }
+// waits for its replicas. It asks again while Redis refuses, as it does while it
+// writes an append-only file after a first copy.
+func (m *farMember) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	for {
+		err := m.end(ctx, "SHUTDOWN")
+		if _, refused := errors.AsType[replyError](err); !refused {
+			return err
+		}
+		if pause(ctx, 500*time.Millisecond) != nil {
+			return err
+		}
+	}
+}
 
 // end sends a command that ends the process, and waits until the connection has
 // ended with it.

@@ -95,7 +95,7 @@ func (g *guard) nodes() {
 func (g *guard) candidates() {
 	var unfit []string
 	for _, n := range g.f.replicas() {
-		why := ""
+		var why string
 		switch {
 		case n.Role != topology.RoleReplica:
 			why = "it is not a replica"

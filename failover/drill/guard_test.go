@@ -38,36 +38,43 @@ func TestFindings(t *testing.T) {
 		"fit for a hang":  {"hang", Remote{}, func(*Facts) {}, nil},
 		"fit for a crash": {"crash", Remote{}, func(*Facts) {}, nil},
 		"no admin server is no finding": {
-			"failover", Remote{},
+			"failover",
+			Remote{},
 			func(f *Facts) { f.Sidecar.Status, f.Sidecar.StatusErr = nil, "refused" }, nil,
 		},
 		"a Sentinel does not answer": {
-			"failover", Remote{},
+			"failover",
+			Remote{},
 			func(f *Facts) { f.Sentinels[2] = SentinelFact{Addr: "s:3", Err: "refused"} },
 			[]string{"Sentinel s:3: refused"},
 		},
 		"no majority answers": {
-			"failover", Remote{},
+			"failover",
+			Remote{},
 			func(f *Facts) { f.Known = 7 },
 			[]string{"3 of 7 known Sentinels answer", "3 of 7 known Sentinels name the same master"},
 		},
 		"no quorum": {
-			"failover", Remote{},
+			"failover",
+			Remote{},
 			func(f *Facts) { f.Sentinels[0].Quorum = "NOQUORUM 1 usable" },
 			[]string{"s:1: SENTINEL CKQUORUM: NOQUORUM 1 usable"},
 		},
 		"another epoch": {
-			"failover", Remote{},
+			"failover",
+			Remote{},
 			func(f *Facts) { f.Sentinels[1].Epoch = 8 },
 			[]string{"1 of 3 answering Sentinels name another master than a:1 or another epoch than 7"},
 		},
 		"a failover is under way": {
-			"failover", Remote{},
+			"failover",
+			Remote{},
 			func(f *Facts) { f.Sentinels[1].FailoverState = "reconf_slaves" },
 			[]string{"s:2 leads a failover (reconf_slaves)"},
 		},
 		"the master is down": {
-			"failover", Remote{},
+			"failover",
+			Remote{},
 			func(f *Facts) { f.Sentinels[1].Flags = "s_down,master" },
 			[]string{"s:2 calls the master down"},
 		},
@@ -75,7 +82,8 @@ func TestFindings(t *testing.T) {
 			"failover", Remote{}, func(f *Facts) { f.Sentinels[1].Tilt = true }, []string{"TILT"},
 		},
 		"a node does not answer": {
-			"failover", Remote{},
+			"failover",
+			Remote{},
 			func(f *Facts) { f.Nodes = append(f.Nodes, NodeFact{Addr: "c:1", Err: "NOPERM"}) },
 			[]string{"node c:1: NOPERM"},
 		},
@@ -89,7 +97,8 @@ func TestFindings(t *testing.T) {
 			"failover", Remote{}, func(f *Facts) { f.Nodes[1].LinkUp = false }, []string{"its link to the master is down"},
 		},
 		"link down, says a Sentinel": {
-			"failover", Remote{},
+			"failover",
+			Remote{},
 			func(f *Facts) { f.Sentinels[2].Replicas[0].LinkUp = false },
 			[]string{"Sentinel s:3 says that its link is down"},
 		},
@@ -100,18 +109,21 @@ func TestFindings(t *testing.T) {
 			"failover", Remote{}, func(f *Facts) { f.Nodes[1].Behind = -1 }, []string{"it has not read in 2s"},
 		},
 		"one fit replica is enough": {
-			"failover", Remote{},
+			"failover",
+			Remote{},
 			func(f *Facts) {
 				f.Nodes = append(f.Nodes, NodeFact{Addr: "c:1", Role: topology.RoleReplica, LinkUp: true})
 			}, nil,
 		},
 		"memory, and writes would be refused": {
-			"failover", Remote{},
+			"failover",
+			Remote{},
 			func(f *Facts) { f.Nodes[0].Limit, f.Nodes[0].Evicts = 8<<20, "noeviction" },
 			[]string{"everyone's writes would be refused (maxmemory-policy noeviction)"},
 		},
 		"memory of a replica, and keys would go": {
-			"failover", Remote{},
+			"failover",
+			Remote{},
 			func(f *Facts) { f.Nodes[1].Limit, f.Nodes[1].Evicts = 8<<20, "allkeys-lru" },
 			[]string{"node b:1 uses 1024 KiB of 8192 KiB, and the drill may write 10 MiB: keys of others would be evicted"},
 		},
@@ -141,7 +153,8 @@ func TestFindings(t *testing.T) {
 			"crash", Remote{RiskData: true}, func(f *Facts) { f.Nodes[0].KeepsAll = false }, nil,
 		},
 		"all at once": {
-			"hang", Remote{},
+			"hang",
+			Remote{},
 			func(f *Facts) {
 				f.Sentinels[0].Quorum = "NOQUORUM"
 				f.Nodes[1].Priority = 0

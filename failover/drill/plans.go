@@ -50,7 +50,7 @@ func Plans() []Plan {
 			Worst:  worstLost + ". If --heal-cmd fails, the partition stays. " + worstQuiet,
 		},
 		{
-			Kind: KindSentinelLoss, Short: "every Sentinel dies, after a replica", Times: 1, costs: planned, script: sentinelLossScript,
+			Kind: KindSentinelLoss, Short: "every Sentinel dies", Times: 1, costs: planned, script: sentinelLossScript,
 			Needs:  Needs{Supervisor: true},
 			Steps:  []string{"kill -9 one replica", "kill -9 every Sentinel, once they call it down", "start all again after 4s", stepWhole},
 			Remote: []string{"SHUTDOWN of every Sentinel", "wait until their supervisors have restarted them", stepWhole},

@@ -263,8 +263,8 @@ func leaderLossScript(ctx context.Context, s *scene) error {
 	sentinel := s.group.sentinels()[leader]
 	how := "crash-after-" + string(s.plan.when)
 	// Asking for help is what takes a flag back.
-	clear := undo{Ask: &errand{string(sentinel.DirectAddr()), s.group.sentinelLogin(), []string{"SENTINEL", "SIMULATE-FAILURE", "help"}}}
-	w, err := s.deadman.arm(ctx, clear, settleTimeout)
+	restore := undo{Ask: &errand{string(sentinel.DirectAddr()), s.group.sentinelLogin(), []string{"SENTINEL", "SIMULATE-FAILURE", "help"}}}
+	w, err := s.deadman.arm(ctx, restore, settleTimeout)
 	if err != nil {
 		return err
 	}

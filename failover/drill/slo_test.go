@@ -83,15 +83,18 @@ func TestObjectives(t *testing.T) {
 func variants(tb testing.TB) []Plan {
 	tb.Helper()
 	var all []Plan
-	for kind, v := range map[Kind]Variant{
-		KindPartition: {Side: SideMinority}, KindLeaderLoss: {When: WhenElection}, KindSwitchover: {Strict: true},
+	for _, v := range []struct {
+		kind Kind
+		Variant
+	}{
+		{KindPartition, Variant{Side: SideMinority}}, {KindLeaderLoss, Variant{When: WhenElection}}, {KindSwitchover, Variant{Strict: true}},
 	} {
-		p, err := PlanOf(string(kind), v)
+		p, err := PlanOf(string(v.kind), v.Variant)
 		if err != nil {
 			tb.Fatal(err)
 		}
 		if p.variant() == "" {
-			tb.Errorf("%s: the variant %+v has no name", kind, v)
+			tb.Errorf("%s: the variant %+v has no name", v.kind, v.Variant)
 		}
 		all = append(all, p)
 	}
