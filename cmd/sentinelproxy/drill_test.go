@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -71,6 +72,46 @@ func TestDrills(t *testing.T) {
 			inOrder(t, r.Rounds[0].Failovers[0], "fault", "route_held", "promoted", "route_switched", "first_success", "switch_master_leader")
 		})
 	}
+}
+
+// Clients that are cut off with the old master are told so, lose what the lease
+// allows and no more, and are served again. A leader that dies when it is elected
+// costs nothing.
+func TestDrillVariants(t *testing.T) {
+	t.Parallel()
+	t.Run("minority", func(t *testing.T) {
+		t.Parallel()
+		if runtime.GOOS != "linux" {
+			t.Skip("only Linux has all of 127.0.0.0/8")
+		}
+		r, text, code := drilled(t, "partition", "--side", "minority", "--slo", "max-pause=any,max-recovery=any")
+		c := r.Rounds[0].Columns[0]
+		if code != exitOK || !r.Passed() || r.Variant != "minority" || !strings.Contains(text, "drill partition (minority): PASS") {
+			t.Fatalf("exit code %d, verdict %q of %q", code, r.Verdict, r.Variant)
+		}
+		if c.Fenced == 0 || c.Lost.Unexplained() > 0 || c.RecoveryMS == 0 {
+			t.Errorf("%d fenced, %+v lost, served after %v ms; want some fenced, and losses within the lease alone", c.Fenced, c.Lost, c.RecoveryMS)
+		}
+		for _, l := range c.Losses {
+			if l.LagBytes == nil || !strings.Contains(l.Why, "behind") {
+				t.Fatalf("%+v; want it explained", l)
+			}
+		}
+	})
+	t.Run("election", func(t *testing.T) {
+		t.Parallel()
+		r, _, code := drilled(t, "leader-loss", "--when", "election")
+		if code != exitOK || !r.Passed() || r.Variant != "election" || r.Rounds[0].Failovers[0].Switched {
+			t.Fatalf("exit code %d, verdict %q, failovers %+v", code, r.Verdict, r.Rounds[0].Failovers)
+		}
+	})
+	t.Run("switchover", func(t *testing.T) {
+		t.Parallel()
+		var out buffer
+		if code := run(t.Context(), []string{"drill", "switchover", "--ephemeral", "--quick"}, &out, &out); code != exitEnvironment {
+			t.Errorf("exit code %d, %s; want %d while the sidecar cannot hand over", code, out.String(), exitEnvironment)
+		}
+	})
 }
 
 // An objective that cannot be met fails the drill, and the page tells it; HAProxy

@@ -229,3 +229,19 @@ func TestRegisterUndecided(t *testing.T) {
 		t.Errorf("found %+v; want one bad register", got)
 	}
 }
+
+// A whole that is not decided in time is no fault where its parts are right, each
+// by itself: 22 writes at once that nobody read, then a crash.
+func TestRegisterUndecidedAndExcused(t *testing.T) {
+	var clients [][]Op
+	for c := range 22 {
+		clients = append(clients, []Op{{Kind: OpRegWrite, Arg: int64(c + 1), End: time.Second / 2, Outcome: OK}})
+	}
+	clients = append(clients, []Op{
+		{Kind: OpRegRead, Got: 99, Begin: 2 * time.Second, End: 3 * time.Second, Outcome: OK},
+	})
+	got := checkRegisters(History{Clients: clients}, crashAt1000(), 100*time.Millisecond)
+	if got.Rewound != 1 || got.Bad() != 0 {
+		t.Errorf("found %+v; want one that holds in parts", got)
+	}
+}

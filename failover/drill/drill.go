@@ -221,8 +221,11 @@ func (d *drill) round(ctx context.Context, p Plan, number int) (Round, error) {
 	if err == nil {
 		finals, err = d.finals(ctx, loads, histories)
 	}
-	// Also where the drill was interrupted or failed.
-	if err := errors.Join(err, d.clean(context.WithoutCancel(ctx), loads, histories, w)); err != nil {
+	cleaning := ctx
+	if d.o.Remote != nil { // also where the drill was interrupted
+		cleaning = context.WithoutCancel(ctx)
+	}
+	if err := errors.Join(err, d.clean(cleaning, loads, histories, w)); err != nil {
 		return Round{}, err
 	}
 	r := Round{Kind: p.Kind, SLO: slo, Failovers: failovers(marks, histories[0]), Notes: p.notes(marks, histories[0])}

@@ -87,6 +87,7 @@ const returnTimeout = 2 * time.Minute
 func (m *farMember) back(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, returnTimeout)
 	defer cancel()
+	var last error // that is not ctx's
 	for {
 		now, err := infoOf(ctx, m)
 		if err == nil && now["run_id"] != m.runID && now["loading"] != "1" {
@@ -94,7 +95,11 @@ func (m *farMember) back(ctx context.Context) error {
 			return nil
 		}
 		if pause(ctx, 10*observeEvery) != nil {
-			return fmt.Errorf("%s has not come back within %v: --supervised promises that something restarts it", m.addr, returnTimeout)
+			return errors.Join(
+				fmt.Errorf("%s has not come back within %v: --supervised promises that something restarts it", m.addr, returnTimeout), last)
+		}
+		if err != nil {
+			last = err
 		}
 	}
 }

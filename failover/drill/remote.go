@@ -56,15 +56,27 @@ func (d *drill) sweeper(ctx context.Context) (*watch, error) {
 // clean removes what the workloads left behind. Where that fails the sweeper does
 // it, through the sidecar.
 func (d *drill) clean(ctx context.Context, loads []Load, histories []History, w *watch) error {
+	if ctx.Err() != nil {
+		return nil // the group was the drill's own, and has ended
+	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	master, err := d.group.master(ctx)
-	for i, l := range loads {
-		if err == nil && i < len(histories) {
-			err = removeOwn(ctx, string(master.DirectAddr()), d.clients(), l, histories[i])
+	var errs []error
+	masters := 0
+	for _, n := range d.group.nodes() {
+		in, err := infoOf(ctx, n)
+		if err != nil || in["role"] != "master" {
+			continue // a dead one is emptied when it follows again
+		}
+		masters++ // an interrupted failover may have left two: either may go on
+		for i, l := range loads {
+			errs = append(errs, removeOwn(ctx, string(n.DirectAddr()), d.clients(), l, histories[i]))
 		}
 	}
-	if err != nil {
+	if masters == 0 {
+		errs = append(errs, errors.New("no node says that it is a master"))
+	}
+	if err := errors.Join(errs...); err != nil {
 		return errors.Join(fmt.Errorf("remove the keys %s*, which end within an hour: %w", d.prefix, err), w.fire())
 	}
 	return w.disarm()

@@ -261,7 +261,7 @@ func surveySidecar(ctx context.Context, r Remote, nodes []NodeFact) SidecarFact 
 		return s
 	}
 	defer c.close()
-	if _, err := c.ask("PING"); err != nil {
+	if _, err := c.ask("PING"); err != nil && !strings.HasPrefix(err.Error(), "NOPERM") {
 		s.Err = "PING: " + err.Error()
 		return s
 	}
@@ -293,6 +293,7 @@ func servedBy(c *conn, nodes []NodeFact) (topology.Addr, error) {
 func rehearse(c *conn, prefix string) []string {
 	var refused []string
 	for _, args := range [][]string{
+		{"PING"},
 		{"SET", prefix + "s", "1", "EX", "60"},
 		{"GET", prefix + "s"},
 		{"EXISTS", prefix + "s"},
