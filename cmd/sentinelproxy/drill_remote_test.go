@@ -17,7 +17,7 @@ import (
 )
 
 // asProgram is set for the processes of this test binary that are to be the
-// program itself: dead-men, and drills that are killed.
+// program itself: drills that are killed. Dead-men are known by their arguments.
 const asProgram = "SENTINELPROXY_TEST_AS_PROGRAM"
 
 // remoteArgs are the flags for a drill of a sidecar that runs.
@@ -32,7 +32,6 @@ func remoteArgs(g *redistest.Group, s *started, kind string, more ...string) []s
 // drillRemote runs a whole drill of a sidecar that runs.
 func drillRemote(t *testing.T, g *redistest.Group, s *started, kind string, more ...string) (drill.Report, string, int) {
 	t.Helper()
-	t.Setenv(asProgram, "1") // for its dead-men
 	file := filepath.Join(t.TempDir(), "report.json")
 	out := new(buffer)
 	code := run(t.Context(), remoteArgs(g, s, kind, append(more, "--json", file)...), out, out)

@@ -22,8 +22,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		main()
+	if os.Getenv(asProgram) != "" || slices.Contains(os.Args, deadmanName) {
+		main() // ends the process
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -264,9 +264,12 @@ func leaderLossScript(ctx context.Context, s *scene) error {
 	how := "crash-after-" + string(s.plan.when)
 	// Asking for help is what takes a flag back.
 	restore := undo{Ask: &errand{string(sentinel.DirectAddr()), s.group.sentinelLogin(), []string{"SENTINEL", "SIMULATE-FAILURE", "help"}}}
-	w, err := s.deadman.arm(ctx, restore, settleTimeout)
-	if err != nil {
-		return err
+	var w *watch
+	if s.remote || !diesWithParent { // else it dies with the drill
+		var err error
+		if w, err = s.deadman.arm(ctx, restore, settleTimeout); err != nil {
+			return err
+		}
 	}
 	if err := s.loseLeader(ctx, sentinel, leader, how); err != nil {
 		return errors.Join(err, w.fire()) // it is still armed, perhaps

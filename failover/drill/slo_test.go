@@ -84,8 +84,8 @@ func variants(tb testing.TB) []Plan {
 	tb.Helper()
 	var all []Plan
 	for _, v := range []struct {
-		kind Kind
-		Variant
+		kind    Kind
+		Variant Variant
 	}{
 		{KindPartition, Variant{Side: SideMinority}}, {KindLeaderLoss, Variant{When: WhenElection}}, {KindSwitchover, Variant{Strict: true}},
 	} {
