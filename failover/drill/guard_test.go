@@ -259,3 +259,25 @@ func TestLossesWithinTheLease(t *testing.T) {
 		t.Errorf("losses %+v; want the first with 70 bytes of lag", got.Losses)
 	}
 }
+
+// HAProxy's check logs in where the nodes want it, and never with what its
+// configuration would read as something else.
+func TestHAProxyLogin(t *testing.T) {
+	for name, tt := range map[string]struct {
+		login Login
+		want  string
+		ok    bool
+	}{
+		"none":     {Login{}, "", true},
+		"password": {Login{Password: "hush"}, "    tcp-check send AUTH\\ hush\\r\\n\n    tcp-check expect string +OK\n", true},
+		"user":     {Login{"me", "hush"}, "    tcp-check send AUTH\\ me\\ hush\\r\\n\n    tcp-check expect string +OK\n", true},
+		"a space":  {Login{Password: "two words"}, "", false},
+		"a line":   {Login{Password: "a\nb"}, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, err := haproxyLogin(tt.login); got != tt.want || (err == nil) != tt.ok {
+				t.Errorf("found %q, %v; want %q", got, err, tt.want)
+			}
+		})
+	}
+}
