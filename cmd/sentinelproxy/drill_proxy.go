@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -33,8 +34,37 @@ func sidecarProxy(p parts, follow string, log *slog.Logger) drill.Starter {
 			Name: "sentinelproxy",
 			Addr: sc.groups[0].listeners[0].Addr().String(),
 			Stop: func() error { cancel(); return sc.Wait() },
+			// SWITCHOVER: set Switchover here, for a sidecar in this process; until
+			// then `drill switchover` is refused.
 		}, nil
 	}
+}
+
+// runningProxy is a sidecar that runs elsewhere; its route is asked for where its
+// admin server answers.
+func runningProxy(r drill.Remote, f drill.Facts) drill.Starter {
+	return func(ctx context.Context, t drill.Target) (drill.Proxy, error) {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the clients
+		var wg sync.WaitGroup
+		if f.Sidecar.Status != nil {
+			wg.Go(func() { pollRoute(ctx, r.Status, t.OnRoute) })
+		}
+		name := "sentinelproxy"
+		if r.Status == nil {
+			name = r.Sidecar
+		}
+		return drill.Proxy{
+			Name: name, Addr: r.Sidecar, Stop: func() error { cancel(); wg.Wait(); return nil },
+			// SWITCHOVER: set Switchover here, for a sidecar that runs (over its control
+			// socket); until then `drill switchover` is refused.
+		}, nil
+	}
+}
+
+// validFollow returns what is wrong with a --follow.
+func validFollow(v string) error {
+	_, err := drillSidecar(v, drill.Target{Group: "mymaster", Sentinels: []topology.Addr{"127.0.0.1:26379"}})
+	return err
 }
 
 // drillSidecar returns the configuration of `run` for that group, on free ports.

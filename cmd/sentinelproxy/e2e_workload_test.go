@@ -314,19 +314,6 @@ func (m *majorityWatch) listen(ctx context.Context, sub *redis.PubSub) {
 	}
 }
 
-// named waits until a majority names another master, and returns when it did.
-func (m *majorityWatch) named(tb testing.TB) time.Time {
-	tb.Helper()
-	var at time.Time
-	waitFor(tb, "a majority to name another master", func() bool {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		at = m.majority
-		return !at.IsZero()
-	})
-	return at
-}
-
 // result returns when a majority first named another master, and when the last
 // Sentinel, which is the leader, published +switch-master.
 func (m *majorityWatch) result(tb testing.TB) (majority, leaderSwitch time.Time) {
