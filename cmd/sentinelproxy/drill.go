@@ -17,6 +17,7 @@ import (
 	"github.com/sentinelproxy/sentinelproxy/failover/drill"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
+	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
 // drillOptions are the flags of `sentinelproxy drill`.
@@ -186,7 +187,7 @@ func (o drillOptions) options(plan drill.Plan, proxy drill.Starter, stderr io.Wr
 	return drill.Options{
 		Plan: plan, Times: o.times, Clients: o.clients, Pace: o.pace, Proxies: proxies,
 		SLO:     func(expected drill.SLO) (drill.SLO, error) { return drill.ParseSLO(o.slo, expected) },
-		Say:     func(line string) { fmt.Fprintln(stderr, "drill: "+line) },
+		Say:     sayTo(stderr),
 		Deadman: deadman(stderr),
 	}
 }
@@ -223,13 +224,23 @@ func (o drillOptions) finish(ctx context.Context, opts drill.Options, stdout io.
 // own.
 func (o drillOptions) proxy(p parts, follow string, stderr io.Writer) drill.Starter {
 	if o.via != "" {
-		return viaProxy(o.via, func(line string) { fmt.Fprintln(stderr, "drill: "+line) })
+		return viaProxy(o.via, sayTo(stderr))
 	}
 	log := slog.New(slog.DiscardHandler)
 	if o.verbose {
 		log = newLogger(stderr, config.LogText, new(slog.LevelVar))
 	}
-	return sidecarProxy(p, follow, log)
+	return sidecarProxy(p, follow, o.switchover(""), log, sayTo(stderr))
+}
+
+// switchover returns what the sidecar is asked for; master "" is the only one it serves.
+func (o drillOptions) switchover(master string) topology.SwitchoverRequest {
+	return topology.SwitchoverRequest{Master: master, Strict: o.strict}
+}
+
+// sayTo tells people how it goes, a line each.
+func sayTo(w io.Writer) func(string) {
+	return func(line string) { fmt.Fprintln(w, "drill: "+line) }
 }
 
 // write writes the summary and the files that were asked for.

@@ -34,6 +34,7 @@ type remoteOptions struct {
 	stdin      io.Reader
 
 	status *statusClient // nil where the sidecar's admin server is not known
+	orders orders        // where the sidecar takes them
 
 	own *pflag.FlagSet // the settings of `run`, all of them
 }
@@ -43,7 +44,7 @@ type remoteOptions struct {
 func sharedSettings() []string {
 	return []string{
 		"config", "sentinel", "listen", "admin", "auth", "redis-user", "redis-password-file",
-		"sentinel-user", "sentinel-password-file", "follow",
+		"sentinel-user", "sentinel-password-file", "follow", "control", "control-token-file",
 	}
 }
 
@@ -51,7 +52,7 @@ func sharedSettings() []string {
 func remoteFlags() []string {
 	return []string{
 		"config", "master", "sentinel", "listen", "admin", "auth", "redis-user", "redis-password-file",
-		"sentinel-user", "sentinel-password-file", "yes", "supervised", "cut-cmd", "heal-cmd", "risk-data",
+		"sentinel-user", "sentinel-password-file", "control", "control-token-file", "yes", "supervised", "cut-cmd", "heal-cmd", "risk-data",
 		"prefix", "client-user", "client-password-file",
 	}
 }
@@ -102,6 +103,7 @@ func (o *remoteOptions) load(src config.Sources, via string) (drill.Remote, erro
 			o.status = statusOf(cfg.Admin, m.Name)
 			r.Status = o.status.ask
 		}
+		o.orders = orders{cfg.Control, cfg.Admin}
 	}
 	if m.Auth != config.AuthNone {
 		r.Clients = r.Redis
@@ -188,7 +190,7 @@ func (o drillOptions) runRemote(ctx context.Context, plan drill.Plan, r drill.Re
 	if err := o.remote.consent(ctx, stderr); err != nil {
 		return err
 	}
-	opts := o.options(plan, runningProxy(r, facts), stderr)
+	opts := o.options(plan, runningProxy(r, facts, o.remote.orders.switchover(o.switchover(r.Group), sayTo(stderr))), stderr)
 	opts.Remote = &r
 	return o.finish(ctx, opts, stdout)
 }

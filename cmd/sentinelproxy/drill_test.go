@@ -105,13 +105,19 @@ func TestDrillVariants(t *testing.T) {
 			t.Fatalf("exit code %d, verdict %q, failovers %+v", code, r.Verdict, r.Rounds[0].Failovers)
 		}
 	})
-	t.Run("switchover", func(t *testing.T) {
-		t.Parallel()
-		var out buffer
-		if code := run(t.Context(), []string{"drill", "switchover", "--ephemeral", "--quick"}, &out, &out); code != exitEnvironment {
-			t.Errorf("exit code %d, %s; want %d while the sidecar cannot hand over", code, out.String(), exitEnvironment)
-		}
-	})
+	for name, args := range map[string][]string{"switchover": nil, "strict switchover": {"--strict"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, text, code := drilled(t, append(args, "switchover")...)
+			if code != exitOK || !r.Passed() || !strings.Contains(text, "switchover: release ok") {
+				t.Fatalf("exit code %d, verdict %q", code, r.Verdict)
+			}
+			c := r.Rounds[0].Columns[0]
+			if c.Errors+c.Uncertain+c.Disconnects+c.Lost.Total+c.Duplicated > 0 || !r.Rounds[0].Failovers[0].Switched {
+				t.Errorf("found %+v", c.Findings)
+			}
+		})
+	}
 }
 
 // An objective that cannot be met fails the drill, and the page tells it; HAProxy

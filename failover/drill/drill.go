@@ -92,7 +92,7 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 		return r, err
 	}
 	if o.Plan.Needs.Switchover && d.proxies[0].Switchover == nil {
-		return r, fmt.Errorf("%s cannot hand the master over: drill failover instead", d.proxies[0].Name)
+		return r, fmt.Errorf("%s takes no orders: give it control.listen (or control.token_file), or drill failover instead", d.proxies[0].Name)
 	}
 	return d.run(ctx)
 }
