@@ -68,7 +68,8 @@ func TestDrillRemote(t *testing.T) {
 		}
 	}
 	logins := []string{"--auth", "passthrough", "--redis-password-file", files["redis"], "--sentinel-password-file", files["sentinel"]}
-	s := startRun(t, g, logins...)
+	socket := "unix:" + filepath.Join(t.TempDir(), "control")
+	s := startRun(t, g, append(logins, "--control", socket)...)
 	master := stable(t, g)
 	if _, err := master.Do(t.Context(), "SET", "others", "7"); err != nil {
 		t.Fatal(err)
@@ -110,6 +111,17 @@ func TestDrillRemote(t *testing.T) {
 			t.Fatalf("failovers %+v; want one, under load", f)
 		}
 		inOrder(t, f[0], "fault", "route_held", "promoted", "route_switched", "switch_master_leader")
+	})
+	t.Run("switchover", func(t *testing.T) {
+		stable(t, g)
+		_, text, code := drillRemote(t, g, s, "switchover", append(logins, "--yes")...)
+		if code != exitEnvironment || !strings.Contains(text, "control.listen") {
+			t.Errorf("exit code %d without the control socket; want %d, with what to change", code, exitEnvironment)
+		}
+		r, _, code := drillRemote(t, g, s, "switchover", append(logins, "--yes", "--slo", "max-pause=any", "--control", socket)...)
+		if code != exitOK || !r.Passed() || !r.Rounds[0].Failovers[0].Switched {
+			t.Fatalf("exit code %d, verdict %q", code, r.Verdict)
+		}
 	})
 	t.Run("hang", func(t *testing.T) {
 		r, text, code := drillRemote(t, g, s, "hang", append(logins, "--yes", "--slo", "max-pause=any")...)
