@@ -218,6 +218,7 @@ func TestEverythingIsGone(t *testing.T) {
 		t.Fatal("nobody was answered")
 	}
 	t.Logf("down %v after the end of Redis; then in 3 s %s", isDown.Sub(gone).Round(time.Millisecond), latencies(answers))
+	t.Logf("before, from Redis: %s", latencies(a.between(time.Time{}, gone)))
 	t.Logf("a server that does nothing, in this process at the same time: %s", latencies(noise.between(isDown, time.Now())))
 
 	watch := watchMajority(t, g, nil)
