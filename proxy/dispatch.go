@@ -286,7 +286,7 @@ func (s *session) failQueued() {
 func (w *worker) noMaster() string {
 	r := &w.route
 	since := (w.now() - r.Since).Round(1e8)
-	if r.State == topology.Fenced {
+	if r.State == topology.Fenced || r.Cut {
 		return fmt.Sprintf("NOREPLICAS fenced for %s: %s; nothing was sent (sentinelproxy)", since, r.Why)
 	}
 	why := r.Why

@@ -159,6 +159,20 @@ func TestDownFailsAtOnce(t *testing.T) {
 	r.backend().expect("GET a")
 }
 
+// Where the circuit opened on the losing side of a partition, it is still the fence
+// that refuses.
+func TestDownBehindTheFence(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	warm(r, c)
+	r.hold(func(rt *topology.Route) { rt.State = topology.Fenced })
+	c.send("SET a 1")
+	r.hold(func(rt *topology.Route) { rt.State, rt.Cut = topology.Down, true })
+	c.expectError("NOREPLICAS", "fenced")
+	c.send("SET a 1")
+	c.expectError("NOREPLICAS", "fenced")
+}
+
 func TestClientGoneWhileHeld(t *testing.T) {
 	for name, gone := range map[string]func(*fakeClient){
 		"eof": func(c *fakeClient) { c.wire.peerEOF() }, "reset": func(c *fakeClient) { c.wire.peerReset() },

@@ -54,8 +54,11 @@ type Route struct {
 	// success is to be kept back until the next Route, which comes within 100 ms.
 	// Where Doubt is set too, Doubt stands.
 	Suspect bool
-	Since   time.Duration // when this state began
-	Why     string        // one phrase for logs and /readyz
+	// Cut says of a Down route that it was Fenced when the circuit opened: its
+	// commands are refused by the fence still.
+	Cut   bool
+	Since time.Duration // when this state began
+	Why   string        // one phrase for logs and /readyz
 	// HoldTimeout is how long one command may wait for a Serving route; 0 means
 	// that none waits. It is learned from the group, so it may differ by Route.
 	HoldTimeout time.Duration

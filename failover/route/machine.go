@@ -33,6 +33,7 @@ type Machine struct {
 	why      string
 	doubt    bool
 	suspect  bool
+	cut      bool // Down followed on Fenced
 	gen      uint64
 	stateGen uint64 // the first Gen of state
 	pair     pair   // served now, or last
@@ -219,6 +220,7 @@ func (m *Machine) endure(now time.Duration) {
 	if state != topology.Down {
 		state = m.heldState()
 		if limit := m.policy.HoldMax.in(m.knownDownAfter()); limit > 0 && now-m.failover.Started >= limit {
+			m.cut = state == topology.Fenced
 			state = topology.Down
 			m.failover.mark(now, PhaseDown)
 			m.failover.Outcome = OutcomeDown
@@ -447,7 +449,7 @@ func (m *Machine) State() topology.State { return m.state }
 func (m *Machine) Route() topology.Route {
 	return topology.Route{
 		Group: m.group, Gen: m.gen, State: m.state, Master: m.pair.addr, Epoch: m.shown,
-		Doubt: m.doubt, Suspect: m.suspect, Since: m.since, Why: m.why, HoldTimeout: m.holdTimeout,
+		Doubt: m.doubt, Suspect: m.suspect, Cut: m.state == topology.Down && m.cut, Since: m.since, Why: m.why, HoldTimeout: m.holdTimeout,
 		Replicas: m.replicas, Lease: m.lease,
 	}
 }

@@ -287,6 +287,9 @@ func printRoute(r topology.Route) string {
 	if r.Suspect {
 		out += " suspect"
 	}
+	if r.Cut {
+		out += " cut"
+	}
 	if len(r.Replicas) > 0 {
 		out += fmt.Sprintf(" replicas=%s", r.Replicas)
 	}
