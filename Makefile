@@ -7,6 +7,7 @@ SHELL := /usr/bin/env bash
 FUZZTIME ?= 10s
 DEMOTIME ?= 20s
 SOAK ?= 200
+SOAKSLO ?=
 
 .PHONY: help
 help: ## list the targets
@@ -46,13 +47,17 @@ bench-short: ## the same for the cells with a target, under two minutes, into be
 bench-idle: ## measure memory and backend connections under 10 000 idle clients
 	go run ./bench idle
 
+.PHONY: bench-outage
+bench-outage: ## measure latencies while every Sentinel, then every Redis, is gone, 11 minutes
+	go run ./bench outage
+
 .PHONY: demo
 demo: ## watch failovers from a client's side, for DEMOTIME (20s), nothing to install
 	go run ./cmd/sentinelproxy demo --for $(DEMOTIME)
 
 .PHONY: soak
-soak: ## drill SOAK (200) failovers of mixed kinds on real Redis, half an hour, and look for growth
-	go run ./cmd/sentinelproxy drill soak --ephemeral --quick --times $(SOAK)
+soak: ## drill SOAK (200) failovers of mixed kinds on real Redis, half an hour, and look for growth; SOAKSLO replaces objectives
+	go run ./cmd/sentinelproxy drill soak --ephemeral --quick --times $(SOAK) --slo "$(SOAKSLO)"
 
 .PHONY: fmt
 fmt: ## format the code
@@ -78,7 +83,9 @@ tools: ## install what the other targets use
 	@scripts/lint version
 
 .PHONY: check
-check: fmt-check vet lint test fuzz demo ## everything CI runs, in its order
+check: SOAK = 10
+check: SOAKSLO = max-pause=any
+check: fmt-check vet lint test fuzz demo soak ## everything CI runs, in its order
 
 .PHONY: clean
 clean: ## remove what was built
