@@ -18,6 +18,9 @@ import (
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
+// MaxClients is how many clients a Server serves at once by default.
+const MaxClients = 1000
+
 // maxUnflushed is how many bytes of replies to one pipeline wait in memory.
 const maxUnflushed = 64 << 10
 
@@ -28,7 +31,7 @@ type Options struct {
 	// Identity makes MYID: the same words, the same id, also after a restart. Two
 	// sidecars should differ in it.
 	Identity   string
-	MaxClients int                  // 0 is 1000; one more is refused as from Redis
+	MaxClients int                  // 0 is the default; one more is refused as from Redis
 	Log        *slog.Logger         // nil discards
 	Clock      func() time.Duration // since boot; nil is the real one
 }
@@ -60,7 +63,7 @@ func New(o Options) (*Server, error) {
 		errs = append(errs, fmt.Errorf("endpoint: Options.MaxClients is %d", o.MaxClients))
 	}
 	if o.MaxClients == 0 {
-		o.MaxClients = 1000
+		o.MaxClients = MaxClients
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

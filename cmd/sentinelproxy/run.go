@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sentinelproxy/sentinelproxy/endpoint"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 )
 
@@ -93,6 +94,10 @@ func logStart(log *slog.Logger, s *sidecar) {
 		admin = a.String()
 	}
 	log.Info("sidecar started", "version", b.Version, "revision", b.Revision, "config", s.cfg.File, "admin", admin)
+	if s.endpoint != nil {
+		e := s.endpoint.Status()
+		log.Info("sentinel endpoint listening", "listen", e.Listen, "masters", e.Masters)
+	}
 	clients := 0
 	for _, g := range s.groups {
 		m := g.master
@@ -101,7 +106,10 @@ func logStart(log *slog.Logger, s *sidecar) {
 			"hold_timeout", m.Hold.Timeout, "hold_max", m.Hold.Max, "fence_mode", m.Fence)
 	}
 	// Beside clients: pipes, pinned backends, Sentinels, probes, the admin server.
-	const others = 1000
+	others := 1000
+	if s.endpoint != nil {
+		others += endpoint.MaxClients
+	}
 	if limit, known := fileLimit(); known && limit < uint64(clients+others) {
 		log.Warn("file limit is too low for max_clients", "limit", limit, "max_clients", clients, "want", clients+others)
 	}
