@@ -99,6 +99,13 @@ func (r outageResult) met() bool {
 		without.refused+without.broken == 0
 }
 
+func (r outageResult) verdict() outcome {
+	if r.met() {
+		return outcomeMet
+	}
+	return outcomeMissed
+}
+
 // sentinelsGone measures half of length with every Sentinel, and half without.
 func sentinelsGone(ctx context.Context, l *lab, s pair, length time.Duration, stderr io.Writer) (with, without windows, err error) {
 	wait(ctx, time.Now().Add(outageWarmUp))
@@ -279,13 +286,6 @@ func outageMarkdown(facts []fact, o options, r outageResult) string {
 	b.WriteString(windowHeader + r.open.rows() + "\n")
 	fmt.Fprintf(&b, "%d answers took longer than %v (%d of the empty server). When all were started again the first success came %.0f ms after a majority of the "+
 		"Sentinels named a node that said it was master (seen by the benchmark's own 5 ms poller; target %v).\n\nVerdict: %s\n",
-		r.open.sidecar.overTen, outageMaxAnswer, r.open.noise.overTen, float64(r.back)/1e6, outageMaxBack, verdictOf(r.met()))
+		r.open.sidecar.overTen, outageMaxAnswer, r.open.noise.overTen, float64(r.back)/1e6, outageMaxBack, r.verdict())
 	return b.String()
-}
-
-func verdictOf(met bool) outcome {
-	if met {
-		return outcomeMet
-	}
-	return outcomeMissed
 }

@@ -37,7 +37,14 @@ type Options struct {
 	// also REPLICAOF, CLIENT KILL, MULTI and EXEC. They are never logged.
 	Username, Password string
 
-	// Dial connects to data nodes; nil is a net.Dialer.
+	// SentinelUsername and SentinelPassword are the sidecar's account on the Sentinels,
+	// for switchovers. They are never logged.
+	SentinelUsername, SentinelPassword string
+	// Drained waits until nothing that a client sent is under way to a master, once the
+	// data path obeys the route of gen or a later one; nil: there is no data path.
+	Drained func(ctx context.Context, gen uint64) error
+
+	// Dial connects to data nodes, and for a switchover to Sentinels; nil is a net.Dialer.
 	Dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 	Clock boottime.Clock // nil is boottime.Now
 	Log   *slog.Logger   // nil discards
@@ -57,10 +64,17 @@ type Controller struct {
 	file    stateFile
 	saves   chan route.Saved // capacity 1, holding the latest: an older one is taken out first
 	metrics *metrics
+	// errands and sentinelErrands are stateless but for their logins.
+	errands, sentinelErrands *errands
+	stopping                 chan struct{} // closed when Run is asked to end
+	stopped                  chan struct{} // closed when the machine is stepped no more
+	// turned has a value when the machine may have changed; capacity 1. Full means
+	// that the switchover under way is going to look anyway.
+	turned    chan struct{}
+	switching atomic.Bool // a switchover is under way
 
 	// Owned by Run.
 	monitor *monitor
-	errands *errands
 	running sync.WaitGroup // errands under way: at most a demotion and a check
 	refusal error          // why Run must end; nil while it need not
 
@@ -70,6 +84,8 @@ type Controller struct {
 	failovers []record // ended ones that changed the pair or went down, oldest first
 	cleared   []record // ended holds that were no failover, oldest first
 	holding   time.Time
+	lastHold  route.Failover // the last that ended, of whatever outcome
+	doing     string         // the step of the switchover under way; "" if there is none
 }
 
 // record is an ended hold and the wall-clock time of its start.
@@ -114,7 +130,8 @@ func New(o Options) (*Controller, error) {
 	c := &Controller{
 		opts: o, log: o.Log.With("master_name", o.Group), inbox: newInbox(), file: file,
 		saves: make(chan route.Saved, 1), metrics: newMetrics(o.Group),
-		machine: route.New(o.Group, o.Policy, saved),
+		machine: route.New(o.Group, o.Policy, saved), turned: make(chan struct{}, 1),
+		stopping: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	c.monitor = &monitor{
 		login: new(atomic.Pointer[login]), dial: o.Dial, clock: o.Clock, log: c.log,
@@ -122,7 +139,9 @@ func New(o Options) (*Controller, error) {
 		probers: make(map[topology.Addr]*watched),
 	}
 	c.errands = &errands{login: c.monitor.login, dial: o.Dial}
+	c.sentinelErrands = &errands{login: new(atomic.Pointer[login]), dial: o.Dial}
 	c.SetLogin(o.Username, o.Password)
+	c.SetSentinelLogin(o.SentinelUsername, o.SentinelPassword)
 	return c, nil
 }
 
@@ -130,6 +149,12 @@ func New(o Options) (*Controller, error) {
 // those that are open keep theirs. It is safe for concurrent use.
 func (c *Controller) SetLogin(username, password string) {
 	c.monitor.login.Store(&login{username, password})
+}
+
+// SetSentinelLogin changes the account that switchovers use on the Sentinels. It is safe
+// for concurrent use.
+func (c *Controller) SetSentinelLogin(username, password string) {
+	c.sentinelErrands.login.Store(&login{username, password})
 }
 
 // Observe takes what all Sentinels say together; only the latest counts. It never
@@ -164,6 +189,8 @@ var ErrRefused = errors.New("failover: policy refused")
 // publishes the discovering route at once. Before anything was served it may end with
 // [ErrRefused].
 func (c *Controller) Run(ctx context.Context) error {
+	defer close(c.stopped)
+	defer context.AfterFunc(ctx, sync.OnceFunc(func() { close(c.stopping) }))()
 	working, stop := context.WithCancel(ctx)
 	var saver sync.WaitGroup
 	saver.Go(func() { c.save(working) })
@@ -209,6 +236,10 @@ func (c *Controller) rest() time.Duration {
 
 // step gives the machine one event and does what it decides.
 func (c *Controller) step(ctx context.Context, ev route.Event) {
+	if o, ok := ev.(order); ok {
+		ev = o.Event
+		defer close(o.taken)
+	}
 	c.mu.Lock()
 	if o, ok := ev.(route.Observed); ok {
 		c.sentinels = o.Observation
@@ -218,6 +249,24 @@ func (c *Controller) step(ctx context.Context, ev route.Event) {
 	for _, a := range actions {
 		c.apply(ctx, a)
 	}
+	select {
+	case c.turned <- struct{}{}:
+	default:
+	}
+}
+
+// look lets f read the machine and what c.mu guards. f must not block.
+func (c *Controller) look(f func(*route.Machine)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(c.machine)
+}
+
+// stepName notes what the switchover under way is at, for the status.
+func (c *Controller) stepName(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.doing = name
 }
 
 // apply carries out one action.
@@ -269,6 +318,7 @@ func (c *Controller) finish(f route.Failover) {
 	c.metrics.duration.WithLabelValues(f.Outcome.String()).Observe(f.Took.Seconds())
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.lastHold = f
 	list := &c.failovers
 	if f.Outcome == route.OutcomeCleared {
 		list = &c.cleared

@@ -16,6 +16,9 @@ type metrics struct {
 	duration  *prometheus.HistogramVec
 	demotions *prometheus.CounterVec
 
+	switchovers     *prometheus.CounterVec
+	switchoverPause *prometheus.HistogramVec
+
 	state, epoch, master, lease, degraded, nodeUp, follow, ahead *prometheus.Desc
 }
 
@@ -43,6 +46,15 @@ func newMetrics(group string) *metrics {
 			Name: "sentinelproxy_demotions_total", ConstLabels: labels,
 			Help: "Attempts to make a deposed master a replica, by outcome: done, skipped (nothing was sent: the roles had changed or a node was out of reach), forbidden (our account may not), failed.",
 		}, []string{"outcome"}),
+		switchovers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sentinelproxy_switchovers_total", ConstLabels: labels,
+			Help: "Switchovers that were asked for, by outcome: done, ready (a dry run), impossible (preflight found something), busy, aborted (called off in time), failed.",
+		}, []string{"outcome"}),
+		switchoverPause: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "sentinelproxy_switchover_pause_seconds", ConstLabels: labels,
+			Help:    "How long commands waited in a switchover, by outcome.",
+			Buckets: []float64{.05, .1, .15, .2, .25, .3, .4, .5, 1, 1.3, 2, 3, 5, 10},
+		}, []string{"outcome"}),
 		follow:   desc("sentinelproxy_follow_mode", "1 for the mode in force: fast falls back to majority while our account may not demote the master.", "mode"),
 		ahead:    desc("sentinelproxy_route_ahead", "1 while a master is served that no majority names yet."),
 		state:    desc("sentinelproxy_route_state", "1 for the state the route is in.", "state"),
@@ -58,6 +70,12 @@ func newMetrics(group string) *metrics {
 	for _, d := range route.Demotions() {
 		m.demotions.WithLabelValues(d.String())
 	}
+	for _, o := range topology.SwitchoverOutcomes() {
+		m.switchovers.WithLabelValues(string(o))
+	}
+	for _, o := range []topology.SwitchoverOutcome{topology.SwitchoverDone, topology.SwitchoverAborted, topology.SwitchoverFailed} {
+		m.switchoverPause.WithLabelValues(string(o))
+	}
 	for _, o := range route.Outcomes() {
 		m.failovers.WithLabelValues(o.String())
 		m.duration.WithLabelValues(o.String())
@@ -72,6 +90,8 @@ func (c *Controller) Describe(ch chan<- *prometheus.Desc) {
 	m.failovers.Describe(ch)
 	m.duration.Describe(ch)
 	m.demotions.Describe(ch)
+	m.switchovers.Describe(ch)
+	m.switchoverPause.Describe(ch)
 	for _, d := range []*prometheus.Desc{m.state, m.epoch, m.master, m.lease, m.degraded, m.nodeUp, m.follow, m.ahead} {
 		ch <- d
 	}
@@ -84,6 +104,8 @@ func (c *Controller) Collect(ch chan<- prometheus.Metric) {
 	m.failovers.Collect(ch)
 	m.duration.Collect(ch)
 	m.demotions.Collect(ch)
+	m.switchovers.Collect(ch)
+	m.switchoverPause.Collect(ch)
 
 	now := c.opts.Clock()
 	c.mu.Lock()

@@ -10,21 +10,24 @@ import (
 // Status is everything about one group's route at one moment. It is a copy: nothing
 // changes it later. Its JSON is part of /api/v1/status.
 type Status struct {
-	Group    string         `json:"group"`
-	State    string         `json:"state"`
-	Why      string         `json:"why"`
-	SinceMS  float64        `json:"since_ms"` // how long it has been in this state
-	Master   topology.Addr  `json:"master"`
-	Epoch    uint64         `json:"epoch"`
-	Gen      uint64         `json:"generation"`
-	Doubt    bool           `json:"doubt"`
-	Follow   string         `json:"follow"` // the mode in force, majority or fast
-	Ahead    bool           `json:"ahead"`  // no majority names Master yet; Epoch is a guess
-	Demote   string         `json:"fence_demote"`
-	LeaseMS  *float64       `json:"lease_remaining_ms,omitempty"` // nil without a lease
-	Causes   []string       `json:"open_causes"`
-	Degraded []string       `json:"degraded"`
-	Hold     *HoldStatus    `json:"hold,omitempty"` // the one under way
+	Group    string        `json:"group"`
+	State    string        `json:"state"`
+	Why      string        `json:"why"`
+	SinceMS  float64       `json:"since_ms"` // how long it has been in this state
+	Master   topology.Addr `json:"master"`
+	Epoch    uint64        `json:"epoch"`
+	Gen      uint64        `json:"generation"`
+	Doubt    bool          `json:"doubt"`
+	Follow   string        `json:"follow"` // the mode in force, majority or fast
+	Ahead    bool          `json:"ahead"`  // no majority names Master yet; Epoch is a guess
+	Demote   string        `json:"fence_demote"`
+	LeaseMS  *float64      `json:"lease_remaining_ms,omitempty"` // nil without a lease
+	Causes   []string      `json:"open_causes"`
+	Degraded []string      `json:"degraded"`
+	Hold     *HoldStatus   `json:"hold,omitempty"` // the one under way
+	// Switchover is the last step of the switchover under way.
+	Switchover string `json:"switchover,omitempty"`
+
 	Nodes    []NodeStatus   `json:"nodes"`
 	Sentinel SentinelStatus `json:"sentinels"`
 	// Failovers are the last that changed the master or opened the circuit, Cleared
@@ -107,7 +110,8 @@ func (c *Controller) Status() Status {
 		Master: r.Master, Epoch: c.machine.Epoch(), Gen: r.Gen, Doubt: r.Doubt,
 		Follow: c.machine.Follow().String(), Ahead: c.machine.Ahead(), Demote: c.opts.Policy.Demote.String(),
 		Causes: []string{}, Degraded: append([]string{}, c.machine.Degraded()...),
-		Nodes: []NodeStatus{}, Sentinel: sentinelStatus(now, c.sentinels),
+		Switchover: c.doing,
+		Nodes:      []NodeStatus{}, Sentinel: sentinelStatus(now, c.sentinels),
 		Failovers: holdStatuses(c.failovers), Cleared: holdStatuses(c.cleared),
 	}
 	if r.Lease != nil {

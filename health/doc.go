@@ -1,5 +1,6 @@
 // Package health is the admin HTTP server: probes, metrics and status for
-// people, Prometheus and the kubelet. It only reads.
+// people, Prometheus and the kubelet. It only reads; what may be ordered of the sidecar
+// is package control's, which cmd can have served here too.
 //
 //	/livez           200 while the event loops turn
 //	/readyz          200 while every group (?master=NAME: that one) has a verified master

@@ -11,8 +11,9 @@ import (
 // the Host header keeps out web pages whose name was made to resolve to this
 // address (DNS rebinding): a browser sends that name.
 type guard struct {
-	hosts map[string]bool // names in lower case
-	next  http.Handler
+	hosts  map[string]bool         // names in lower case
+	orders map[string]http.Handler // paths that take POST
+	next   http.Handler
 }
 
 func newGuard(bound net.Addr, names []string, next http.Handler) *guard {
@@ -32,6 +33,10 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	if !g.knows(r) {
 		http.Error(w, "this server does not go by that name (sentinelproxy)", http.StatusMisdirectedRequest)
+		return
+	}
+	if _, order := g.orders[r.URL.Path]; order {
+		g.next.ServeHTTP(w, r)
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {

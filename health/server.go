@@ -51,7 +51,10 @@ type Options struct {
 	// Hosts are names for the Host header beside the loopback ones, the address
 	// the listener is bound to, and the one a request came in at.
 	Hosts []string
-	Log   *slog.Logger
+	// Orders are handlers of POST requests, by path. The Server checks the Host header
+	// only: who may order something they must check themselves.
+	Orders map[string]http.Handler
+	Log    *slog.Logger
 }
 
 // Server serves the admin endpoints. Make it with New.
@@ -131,5 +134,10 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("/readyz", s.readyz)
 	mux.HandleFunc("/api/v1/status", s.status)
 	mux.Handle("/metrics", s.metrics())
-	return newGuard(s.o.Listener.Addr(), s.o.Hosts, mux)
+	for path, h := range s.o.Orders {
+		mux.Handle(path, h)
+	}
+	g := newGuard(s.o.Listener.Addr(), s.o.Hosts, mux)
+	g.orders = s.o.Orders
+	return g
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
 )
 
@@ -49,12 +50,19 @@ type command struct {
 	resend resend
 	id     int // index in the table, for counting
 	local  localFunc
-	again  *idempotent // with resendSame: when
-	wide   bool        // depends on more than the keys it names
+	again  *idempotent  // with resendSame: when
+	wide   bool         // depends on more than the keys it names
+	read   *outage.Read // it only reads the keys it names: an outage policy may answer it
 }
 
 // write reports whether a success may be lost with the master that gave it.
 func (c *command) write() bool { return c.resend != resendRead }
+
+// mayBeStale reports whether a replica may be asked: the command is proven to read
+// and nothing else, and its answer does not depend on the node.
+func (c *command) mayBeStale() bool {
+	return c.read != nil && c.class == classShared && c.resend == resendRead
+}
 
 // commands finds a command by its name. It is immutable and safe for concurrent
 // use.
@@ -159,6 +167,11 @@ func newCommands() *commands {
 	}
 	for _, n := range wideCommands() {
 		t.shared(n).wide = true
+	}
+	for n, r := range outage.Reads() {
+		if cmd := t.shared(n); cmd.resend == resendRead && cmd != t.unknown {
+			cmd.read = r
+		}
 	}
 	return t
 }

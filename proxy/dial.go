@@ -90,12 +90,17 @@ func (*worker) giveUp(p *pipe) {
 // connect dials p's master, again and again until it is there or the route
 // moves on.
 func (w *worker) connect(p *pipe) {
-	p.state = pipeDialing
 	p.addr, p.epoch = w.route.Master, w.route.Epoch
+	w.armWatch()
+	w.dialFor(p)
+}
+
+// dialFor dials p.addr once.
+func (w *worker) dialFor(p *pipe) {
+	p.state = pipeDialing
 	p.dialGen++
 	gen := p.dialGen
 	w.stats.dials++
-	w.armWatch()
 	w.host.dial(p.addr, p, func(c wire, err error) {
 		if p.dialGen != gen {
 			if c != nil {
@@ -116,6 +121,10 @@ func (w *worker) connect(p *pipe) {
 
 // connectFailed tries again after a rest, and tells the control plane.
 func (w *worker) connectFailed(p *pipe, err error) {
+	if p.replica {
+		p.lost(err)
+		return
+	}
 	p.attempts++
 	w.log.Debug("master cannot be reached", "addr", p.addr, "attempt", p.attempts, "error", err)
 	if p.trialOf != nil {
@@ -251,7 +260,7 @@ func (w *worker) greetOld(p *pipe) {
 }
 
 func (w *worker) roleKnown(p *pipe) {
-	if p.info.role == topology.RoleReplica {
+	if p.info.role == topology.RoleReplica && !p.replica {
 		w.reportPipe(topology.ReportNotMaster, p, "HELLO says replica")
 		p.lost(errNotMaster)
 		return
@@ -279,6 +288,10 @@ func (w *worker) selected(p *pipe, reply []byte) {
 
 // ready opens the pipe to commands.
 func (w *worker) ready(p *pipe) {
+	if p.replica {
+		w.replicaReady(p)
+		return
+	}
 	if p.trialOf != nil {
 		w.trialPassed(p)
 		return
@@ -307,6 +320,10 @@ func (w *worker) ready(p *pipe) {
 // that wait for it are told.
 func (w *worker) loginRefused(p *pipe, text string) {
 	w.log.Debug("login refused by redis", "addr", p.addr, "reply", text)
+	if p.replica {
+		p.lost(loginError(text))
+		return
+	}
 	if p.trialOf != nil {
 		w.endTrial(p)
 		return
@@ -351,6 +368,10 @@ func (w *worker) refusedLately(who identity) (string, bool) {
 
 // pipeLost goes on after a connection ended that we did not end.
 func (w *worker) pipeLost(p *pipe, err error) {
+	if p.replica {
+		w.replicaLost(p, err)
+		return
+	}
 	w.stats.backendLost++
 	w.log.Debug("backend connection lost", "addr", p.addr, "error", err)
 	if p.trialOf != nil {
@@ -376,7 +397,7 @@ func (w *worker) pipeLost(p *pipe, err error) {
 
 // serves reports whether p leads to the master that is served.
 func (w *worker) serves(p *pipe) bool {
-	return w.serving && p.addr == w.route.Master && p.epoch == w.route.Epoch
+	return w.serving && !p.replica && p.addr == w.route.Master && p.epoch == w.route.Epoch
 }
 
 // redialOwn tries again, after a rest, to get the connection for an own pipe that
@@ -427,6 +448,10 @@ func (w *worker) redial(old *pipe, waiting []*session) {
 
 // forget takes a pipe that takes nothing new out of the tables.
 func (w *worker) forget(p *pipe) {
+	if p.replica {
+		w.replicas.forget(p)
+		return
+	}
 	if w.pipes[p.id] == p {
 		delete(w.pipes, p.id)
 	}

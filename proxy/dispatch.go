@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -57,7 +58,10 @@ func (s *session) dispatch(frame []byte, cmd *command) bool {
 		return cmd.local(s, frame)
 	}
 	if !s.w.serving {
-		return s.hold(cmd)
+		return s.withoutMaster(frame, cmd)
+	}
+	if s.away != nil && !s.comeBack() {
+		return false
 	}
 	p := s.own
 	if p == nil {
@@ -228,8 +232,7 @@ func (s *session) waitFor(p *pipe) {
 
 // hold has the command wait for a master, or fails it if it has waited enough.
 func (s *session) hold(cmd *command) bool {
-	r := &s.w.route
-	if r.State != topology.Down && r.HoldTimeout > 0 && !s.expired {
+	if s.w.mayHold() && !s.expired {
 		s.wait = waitRoute
 		return false
 	}
@@ -246,19 +249,41 @@ func (s *session) hold(cmd *command) bool {
 		s.w.stats.rejected++
 	}
 	if s.tx.active {
-		s.tx.aborted = true
+		s.failQueued()
 		if cmd.class == classExec {
 			s.tx = transaction{}
 			s.watching, s.watchLost = false, false
+			if s.own != nil { // it is in MULTI: not fit for what comes
+				s.dropOwn()
+				s.lostOwn = s.pinned()
+			}
 		}
 	}
-	s.replyError(s.w.outage())
+	if !s.w.serving {
+		s.w.stats.outageReplies[outage.Fail]++
+	}
+	if s.mayHaveRun() {
+		s.uncertain(cmd, "no master was there to repeat it")
+	} else {
+		s.replyError(s.w.noMaster())
+	}
 	return true
 }
 
-// outage is the error for a command that no master could take. Its prefix is the
+// failQueued ends the hopes of a transaction whose master is away: EXEC will fail.
+// What was recorded and never answered is not repeated any more, so it is answered
+// now, before the command behind it. Nothing of the session is under way.
+func (s *session) failQueued() {
+	t := &s.tx
+	for ; t.answered < len(t.frames) && !t.aborted; t.answered++ { // else pullQueued has answered them
+		s.replyError(s.w.noMaster())
+	}
+	t.aborted = true
+}
+
+// noMaster is the error for a command that no master could take. Its prefix is the
 // one Redis uses for "no master" or "refused by the fence".
-func (w *worker) outage() string {
+func (w *worker) noMaster() string {
 	r := &w.route
 	since := (w.now() - r.Since).Round(1e8)
 	if r.State == topology.Fenced {

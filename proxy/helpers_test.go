@@ -414,8 +414,8 @@ func (r *rig) checkHeld(sent, failed, gone, waiting uint64) {
 	for sess := range r.w.sessions {
 		left += uint64(sess.heldLeft)
 	}
-	if s.held != s.heldSent+s.heldFailed+s.heldGone+left {
-		r.t.Errorf("held %d != sent %d + failed %d + gone %d + waiting %d", s.held, s.heldSent, s.heldFailed, s.heldGone, left)
+	if s.held != s.heldSent+s.heldFailed+s.heldPolicy+s.heldGone+left {
+		r.t.Errorf("held %d != sent %d + failed %d + policy %d + gone %d + waiting %d", s.held, s.heldSent, s.heldFailed, s.heldPolicy, s.heldGone, left)
 	}
 	if s.heldSent != sent || s.heldFailed != failed || s.heldGone != gone || left != waiting {
 		r.t.Errorf("held commands: sent %d, failed %d, gone %d, waiting %d; want %d, %d, %d, %d",

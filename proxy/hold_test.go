@@ -247,6 +247,42 @@ func TestLargeCommandIsHeldAndFailed(t *testing.T) {
 	b.expect("GET a")
 }
 
+// A client in a mode, whose connection is lost with the master, waits no longer than
+// others, and not at all once the route is down.
+func TestPinnedClientIsHeldLikeAnyOther(t *testing.T) {
+	for name, down := range map[string]bool{"holding": false, "down": true} {
+		t.Run(name, func(t *testing.T) {
+			r := serving(t)
+			c := r.client()
+			c.send("WATCH k")
+			b := r.ownBackend()
+			b.expect("WATCH k")
+			b.reply("+OK\r\n")
+			c.expect("+OK\r\n")
+			r.hold(func(rt *topology.Route) {
+				if down {
+					rt.State = topology.Down
+				}
+			})
+			b.wire.peerReset()
+			if c.wire.paused {
+				t.Error("the client is not read though it waits for nothing")
+			}
+			c.send("GET a")
+			if !down {
+				r.checkHeld(0, 0, 0, 1)
+				r.advance(6*time.Second - 1)
+				c.expect("")
+				r.advance(1)
+			}
+			c.expectError("MASTERDOWN", "")
+			r.serve(nodeA, 1)
+			c.send("GET a", "EXEC")
+			r.ownBackend().expect("GET a")
+		})
+	}
+}
+
 func TestHeldSubscriberWaitsQuietly(t *testing.T) {
 	r := serving(t)
 	c := r.client()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -68,17 +69,18 @@ func (p *pipe) judge(why string) {
 		case i == 0 && p.partial:
 			s.cutMidReply(e.cmd) // part of the reply is with the client: there is no way back
 		case i <= v.stuck:
-			s.giveUp(e, pos <= p.sent, why)
+			s.giveUp(e, pos <= p.sent || e.meta&metaAgain != 0, why)
 		case e.meta&metaTx != 0:
 			s.pullQueued(e, frame)
 		case e.isCall() && s.blocking: // the first; those behind it have not begun
 			s.blocking = false
-			s.pull(e, reissue(frame, e.cmd, s.w.now()-s.blockedAt))
+			s.pull(e, reissue(frame, e.cmd, s.w.now()-s.blockedAt), pos <= p.sent && e.cmd.write())
 		default:
-			if pos <= p.sent && e.cmd.write() && !p.refused {
+			again := pos <= p.sent && e.cmd.write() && !p.refused
+			if again {
 				s.w.stats.repeated++
 			}
-			s.pull(e, frame)
+			s.pull(e, frame, again)
 		}
 	}
 	p.queue.truncate(0)
@@ -101,19 +103,29 @@ func (s *session) pullParked(v *verdict) {
 		}
 	}
 	for _, k := range s.parked {
-		s.pulled = append(s.pulled, k.frame...)
+		s.pullFrame(k.frame, k.again)
 	}
 	s.parked = nil
 }
 
-// pull takes a command back to be sent again. If its client wants no reply to it
-// (CLIENT REPLY SKIP), that is said again too.
-func (s *session) pull(e *entry, frame []byte) {
+// pull takes a command back to be sent again; again says that it may have run
+// already. If its client wants no reply to it (CLIENT REPLY SKIP), that is said again
+// too.
+func (s *session) pull(e *entry, frame []byte, again bool) {
 	if e.meta&metaSilent != 0 && !s.replyOff {
-		s.pulled = resp.AppendCommand(s.pulled, "CLIENT", "REPLY", "SKIP")
+		s.pullFrame(resp.AppendCommand(nil, "CLIENT", "REPLY", "SKIP"), false)
 	}
-	s.pulled = append(s.pulled, frame...)
+	s.pullFrame(frame, again || e.meta&metaAgain != 0)
 }
+
+func (s *session) pullFrame(frame []byte, again bool) {
+	s.pulled = append(s.pulled, frame...)
+	s.pulledRan = append(s.pulledRan, again)
+}
+
+// mayHaveRun reports whether the command at hand may have run already: where it is
+// not sent again after all, its client must not be told that nothing was sent.
+func (s *session) mayHaveRun() bool { return len(s.ran) > 0 && s.ran[0] }
 
 // pullQueued settles a command of a transaction, or MULTI itself, that got no
 // reply. Nothing of it has been executed.
@@ -121,7 +133,7 @@ func (s *session) pullQueued(e *entry, frame []byte) {
 	t := &s.tx
 	switch {
 	case t.answered == 0:
-		s.pulled = append(s.pulled, frame...)
+		s.pullFrame(frame, false)
 	case e.meta&metaStreamed != 0 && s.stream == streamOn: // answered when the client has sent the rest of it
 		t.aborted = true
 	case e.meta&metaStreamed != 0 || t.aborted || !t.complete():
@@ -167,15 +179,35 @@ func (s *session) giveUp(e *entry, sent bool, why string) { //nolint:revive // a
 // uncertain answers a write of which nobody knows whether it lasts.
 func (s *session) uncertain(cmd *command, why string) {
 	s.w.stats.uncertain++
-	s.replyError("UNCERTAIN " + displayName(cmd.name) + " may or may not have been executed: " + why + " (sentinelproxy)")
+	s.reply(uncertainty(cmd, why))
 }
+
+func uncertainty(cmd *command, why string) []byte {
+	return resp.AppendError(nil, "UNCERTAIN "+displayName(cmd.name)+" may or may not have been executed: "+why+" (sentinelproxy)")
+}
+
+const errRefusedAgain = "it was sent a second time, and refused"
 
 // takeBack puts commands that were pulled back before everything else that the
 // client sent, and has the session go on from there.
 func (s *session) takeBack() {
+	if s.inflight == 0 && len(s.parked) > 0 { // it was refused before what is taken back now
+		pulled, ran := s.pulled, s.pulledRan
+		s.pulled, s.pulledRan = nil, nil
+		for _, k := range s.parked {
+			s.pullFrame(k.frame, k.again)
+		}
+		s.parked = nil
+		s.pulled, s.pulledRan = append(s.pulled, pulled...), append(s.pulledRan, ran...)
+	}
 	if len(s.pulled) > 0 {
 		s.in = append(s.pulled, s.in...)
 		s.pulled = nil
+		if len(s.ran) > 0 || slices.Contains(s.pulledRan, true) {
+			s.ran = append(slices.Clip(s.pulledRan), s.ran...)
+			s.fast = false
+		}
+		s.pulledRan = nil
 		if s.stream == streamOff {
 			s.reqs = resp.Requests{Unauthenticated: s.reqs.Unauthenticated}
 		}
@@ -217,6 +249,7 @@ func refusalOf(reply []byte) refusalKind {
 type parked struct {
 	frame, reply []byte
 	rests        bool // a master that refused it is given time, or replaced
+	again        bool // it may have run before that
 }
 
 // retryAfter is how long refused commands rest if no new route comes.
@@ -233,14 +266,14 @@ func (s *session) refused(p *pipe, e entry, frame, reply []byte) bool {
 		if e.meta&(metaTx|metaSilent|metaStreamed) == 0 && noScript(reply) {
 			if call, ok := s.w.withBody(frame, e.cmd); ok {
 				s.w.stats.scriptReloads++
-				s.park(call, reply)
+				s.park(&e, call, reply)
 				return true
 			}
 		}
 		kind = refusalOf(reply)
 		if s.unblocked && s.own == p && bytes.HasPrefix(reply, []byte("-UNBLOCKED client unblocked via CLIENT UNBLOCK")) {
 			s.unblocked, s.blocking = false, false
-			s.park(reissue(frame, e.cmd, s.w.now()-s.blockedAt), reply)
+			s.park(&e, reissue(frame, e.cmd, s.w.now()-s.blockedAt), reply)
 			s.rest()
 			return true
 		}
@@ -250,7 +283,7 @@ func (s *session) refused(p *pipe, e entry, frame, reply []byte) bool {
 			return false
 		}
 		if e.read() && e.meta&(metaOrder|metaSilent) == 0 {
-			s.park(frame, reply)
+			s.park(&e, frame, reply)
 			return true
 		}
 		s.unpark()
@@ -267,20 +300,22 @@ func (s *session) refused(p *pipe, e entry, frame, reply []byte) bool {
 	}
 	if e.isCall() && s.blocking {
 		s.callEnded(p)
-		s.park(reissue(frame, e.cmd, s.w.now()-s.blockedAt), reply)
+		s.park(&e, reissue(frame, e.cmd, s.w.now()-s.blockedAt), reply)
 		s.rest()
 		return true
 	}
 	if e.cmd.class == classSticky {
 		s.stickyCalls-- // until it is sent again
 	}
-	s.park(frame, reply)
+	s.park(&e, frame, reply)
 	s.rest()
 	return true
 }
 
-func (s *session) park(frame, reply []byte) {
-	s.parked = append(s.parked, parked{frame: bytes.Clone(frame), reply: bytes.Clone(reply)})
+func (s *session) park(e *entry, frame, reply []byte) {
+	s.parked = append(s.parked, parked{
+		frame: bytes.Clone(frame), reply: bytes.Clone(reply), again: e.meta&metaAgain != 0,
+	})
 	s.fast = false
 }
 
@@ -290,6 +325,10 @@ func (s *session) rest() { s.parked[len(s.parked)-1].rests = true }
 // unpark passes the refusals on: a later command of the session was executed.
 func (s *session) unpark() {
 	for _, k := range s.parked {
+		if k.again {
+			s.uncertain(s.w.cmds.find(k.frame), errRefusedAgain)
+			continue
+		}
 		s.reply(k.reply)
 	}
 	s.parked = nil
@@ -303,7 +342,7 @@ func (s *session) settle(p *pipe) {
 	}
 	rests := false
 	for _, k := range s.parked {
-		s.pulled = append(s.pulled, k.frame...)
+		s.pullFrame(k.frame, k.again)
 		rests = rests || k.rests
 	}
 	s.parked = nil

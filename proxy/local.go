@@ -152,7 +152,7 @@ func (s *session) move(who identity, done func(*pipe)) bool {
 		return true
 	}
 	if !s.w.serving {
-		return s.hold(s.w.cmds.unknown)
+		return s.moveWithoutMaster(who, done)
 	}
 	p := s.w.sharedPipe(who)
 	if p.state != pipeReady {

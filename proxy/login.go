@@ -41,5 +41,8 @@ func (w *worker) setAccount(a account) {
 		change(&who)
 		w.idle[who] = append(w.idle[who], list...)
 	}
+	for _, p := range w.replicas.all() {
+		p.abandon()
+	}
 	clear(w.refusals)
 }

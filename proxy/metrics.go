@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/evloop"
+	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 )
 
 // snapshot is one worker's numbers at one moment.
@@ -18,11 +19,17 @@ type snapshot struct {
 	shared   int
 	own      int
 	idle     int
+	stale    int // to replicas
+	outage   bool
+	policy   Outage
 	inflight int
 }
 
 func (w *worker) snapshot(l *evloop.Loop) snapshot {
-	sn := snapshot{stats: w.stats, loop: l.Stats(), clients: len(w.sessions), own: len(w.owns)}
+	sn := snapshot{
+		stats: w.stats, loop: l.Stats(), clients: len(w.sessions), own: len(w.owns),
+		outage: w.inOutage(), policy: w.outage.Outage,
+	}
 	for _, p := range w.pipes {
 		if p.conn != nil {
 			sn.shared++
@@ -32,8 +39,14 @@ func (w *worker) snapshot(l *evloop.Loop) snapshot {
 	for _, list := range w.idle {
 		sn.idle += len(list)
 	}
+	for _, p := range w.replicas.all() {
+		if p.conn != nil {
+			sn.stale++
+		}
+		sn.inflight += p.queue.len()
+	}
 	t := &w.stats
-	sn.waiting = t.held - t.heldSent - t.heldFailed - t.heldGone
+	sn.waiting = t.held - t.heldSent - t.heldFailed - t.heldPolicy - t.heldGone
 	return sn
 }
 
@@ -73,20 +86,46 @@ type Status struct {
 	CommandsInFlight   int    `json:"commands_in_flight"`
 	CommandsHeld       uint64 `json:"commands_held"`
 	Uncertain          uint64 `json:"uncertain_replies"`
+
+	Outage OutageStatus `json:"outage"`
+}
+
+// OutageStatus is the outage policy in force, and what it has done.
+type OutageStatus struct {
+	On      bool              `json:"on"`    // commands are answered by Policy now
+	After   string            `json:"after"` // "auto" or a duration
+	Policy  []string          `json:"policy"`
+	Replies map[string]uint64 `json:"replies"` // by answer
 }
 
 // Status returns the sums over all loops, waiting at most a second for them.
 func (s *Server) Status(ctx context.Context) Status {
-	var st Status
+	st := Status{Outage: OutageStatus{Policy: []string{}, Replies: map[string]uint64{}}}
 	for _, sn := range s.snapshots(ctx) {
 		st.Clients += sn.clients
-		st.BackendConnections += sn.shared + sn.own + sn.idle
+		st.BackendConnections += sn.shared + sn.own + sn.idle + sn.stale
 		st.Commands += sn.stats.commands
 		st.CommandsInFlight += sn.inflight
 		st.CommandsHeld += sn.waiting
 		st.Uncertain += sn.stats.uncertain
+		st.Outage.add(&sn)
 	}
 	return st
+}
+
+// add takes one loop's part.
+func (o *OutageStatus) add(sn *snapshot) {
+	o.On = o.On || sn.outage
+	o.After, o.Policy = "auto", []string{}
+	if sn.policy.Fixed {
+		o.After = sn.policy.After.String()
+	}
+	for _, r := range sn.policy.Rules {
+		o.Policy = append(o.Policy, r.String())
+	}
+	for _, a := range outage.Answers() {
+		o.Replies[a.String()] += sn.stats.outageReplies[a]
+	}
 }
 
 // Describe implements prometheus.Collector: the metrics are those that Collect
@@ -108,9 +147,11 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	e.counter("client_output_cut_total", "Clients cut off because they did not read their replies.", t.outputCut)
 	e.counter("client_reply_cut_total", "Clients cut off because a large reply broke off with its master.", t.cutMidReply)
 	e.counter("client_protocol_errors_total", "Clients that broke the protocol.", t.protocolErrors)
-	e.gauge("backend_connections", "Connections to the master.", float64(sum.shared), "use", "shared")
-	e.gauge("backend_connections", "Connections to the master.", float64(sum.own), "use", "own")
-	e.gauge("backend_connections", "Connections to the master.", float64(sum.idle), "use", "idle")
+	const useHelp = "Connections to Redis: to the master, and for stale reads to replicas."
+	e.gauge("backend_connections", useHelp, float64(sum.shared), "use", "shared")
+	e.gauge("backend_connections", useHelp, float64(sum.own), "use", "own")
+	e.gauge("backend_connections", useHelp, float64(sum.idle), "use", "idle")
+	e.gauge("backend_connections", useHelp, float64(sum.stale), "use", "stale")
 	e.counter("backend_dials_total", "Connections to the master that were tried.", t.dials)
 	e.counter("backend_dial_errors_total", "Connections to the master that failed.", t.dialErrors)
 	e.counter("backend_connections_lost_total", "Connections that the master ended.", t.backendLost)
@@ -123,8 +164,12 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	const heldHelp = "Commands that waited for a master, by how the wait ended."
 	e.counter("held_commands_total", heldHelp, t.heldSent, "outcome", "sent")
 	e.counter("held_commands_total", heldHelp, t.heldFailed, "outcome", "failed")
+	e.counter("held_commands_total", heldHelp, t.heldPolicy, "outcome", "policy")
 	e.counter("held_commands_total", heldHelp, t.heldGone, "outcome", "client_gone")
 	e.counter("rejected_commands_total", "Commands failed at once because no master could take them.", t.rejected)
+	for _, a := range outage.Answers() {
+		e.counter("outage_replies_total", "Replies given while no master was served, by what they were.", t.outageReplies[a], "policy", a.String())
+	}
 	e.counter("uncertain_replies_total", "Commands answered -UNCERTAIN.", t.uncertain)
 	e.counter("refusals_total", "Refusals such as -READONLY that the master answered.", t.refused)
 	e.counter("repeated_writes_total", "Writes sent again that may have been executed already (retry.writes).", t.repeated)
@@ -146,6 +191,7 @@ func (sn *snapshot) add(o *snapshot) {
 	sn.shared += o.shared
 	sn.own += o.own
 	sn.idle += o.idle
+	sn.stale += o.stale
 	sn.inflight += o.inflight
 	sn.stats.add(&o.stats)
 	sn.loop.Turns += o.loop.Turns
@@ -171,7 +217,11 @@ func (t *stats) add(o *stats) {
 		{&t.held, o.held},
 		{&t.heldSent, o.heldSent},
 		{&t.heldFailed, o.heldFailed},
+		{&t.heldPolicy, o.heldPolicy},
 		{&t.heldGone, o.heldGone},
+		{&t.outageReplies[outage.Fail], o.outageReplies[outage.Fail]},
+		{&t.outageReplies[outage.Stale], o.outageReplies[outage.Stale]},
+		{&t.outageReplies[outage.Nil], o.outageReplies[outage.Nil]},
 		{&t.rejected, o.rejected},
 		{&t.uncertain, o.uncertain},
 		{&t.resent, o.resent},

@@ -83,7 +83,7 @@ func (s *session) subscribed() bool { return len(s.subs) > 0 }
 // refast works out whether the short way is open: nothing about the session is
 // unusual and its shared pipe is known.
 func (s *session) refast() {
-	s.fast = s.own == nil && s.pipe != nil && !s.replyOff && !s.replySkip && s.heldLeft == 0 &&
+	s.fast = s.own == nil && s.pipe != nil && s.away == nil && len(s.ran) == 0 && !s.replyOff && !s.replySkip && s.heldLeft == 0 &&
 		s.refusal == "" && !s.pinned() && len(s.parked) == 0 && !s.reqs.Unauthenticated
 }
 
@@ -96,6 +96,9 @@ func (s *session) transmit(p *pipe, frame []byte, cmd *command) {
 	var m meta
 	if cmd.write() {
 		m = metaWrite
+	}
+	if s.mayHaveRun() {
+		m |= metaAgain
 	}
 	if s.replyOff || s.replySkip {
 		m |= metaSilent
@@ -119,7 +122,10 @@ func (s *session) transmit(p *pipe, frame []byte, cmd *command) {
 	case classWatch:
 		s.watching = true
 		m |= metaOrder
-	case classUnwatch, classExec, classDiscard:
+	case classExec, classDiscard: // without MULTI; one behind it must not be taken for its own
+		s.tx.ending = true
+		m |= metaOrder
+	case classUnwatch:
 		m |= metaOrder
 	case classWait:
 		p.sendInternal(pingFrame(), func([]byte) {})

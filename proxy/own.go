@@ -137,16 +137,45 @@ func (s *session) ownLost() {
 }
 
 // revive gets a pinned session a pipe of its own again, without waiting for its
-// client to say something: a subscriber may never speak.
+// client to say something: a subscriber may never speak. While no master is served
+// it is done later; what the client says meanwhile is held or fails like anything.
 func (s *session) revive() {
 	if s.own != nil || s.wait != waitNone || s.closing || s.stream != streamOff || !s.pinned() {
 		return
 	}
 	if !s.w.serving {
-		s.wait = waitRoute
+		if s.tx.active && !s.tx.aborted && s.tx.answered < len(s.tx.frames) && !s.w.mayHold() && !s.unanswered() {
+			s.failQueued()
+		}
+		if !s.reviveLater {
+			s.reviveLater = true
+			s.w.toRevive = append(s.w.toRevive, s)
+		}
 		return
 	}
 	if s.pin(nil) == nil && s.wait == waitNone {
 		s.end() // it was answered with an error that nobody asked for
 	}
+}
+
+// failRecorded has sessions answer what was queued by MULTI and waits for a master,
+// where that may not wait any longer.
+func (w *worker) failRecorded() {
+	for _, s := range w.toRevive {
+		if !s.closed && s.tx.active {
+			w.schedule(s)
+		}
+	}
+}
+
+// reviveAll gives pinned sessions their own pipes again, now that a master serves.
+func (w *worker) reviveAll() {
+	for _, s := range w.toRevive {
+		s.reviveLater = false
+		if !s.closed {
+			w.schedule(s)
+		}
+	}
+	clear(w.toRevive)
+	w.toRevive = w.toRevive[:0]
 }

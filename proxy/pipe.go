@@ -39,6 +39,7 @@ const (
 	metaOrder                     // its reply changes the session's mode: session.replied is told
 	metaCursor                    // of the SCAN family: its reply has a cursor
 	metaTx                        // queued by MULTI, or MULTI itself: repeated from the recording
+	metaAgain                     // another connection was lost with it: it may have run already
 )
 
 // entry is one command that waits for its reply.
@@ -62,6 +63,9 @@ type pipe struct {
 	conn  wire // nil while dialling
 	state pipeState
 	owner *session // nil: shared
+	// replica says that it leads to a node which is no master of the route, for reads
+	// while none is served. Whatever that node becomes, nothing else goes there.
+	replica bool
 
 	// The master it belongs to. A pipe never outlives that pair's route.
 	addr  topology.Addr
@@ -98,6 +102,9 @@ type pipe struct {
 	stale       int           // looks in a row at which something was due and nothing came
 	trial       *pipe         // looks whether the master answers on a new connection
 	trialOf     *pipe         // this pipe is such a trial
+
+	due   time.Duration // replica: when it must be ready
+	quiet time.Duration // replica: since when an answer is due and nothing has come
 }
 
 // serverInfo is what HELLO told of the backend.
@@ -117,6 +124,9 @@ func (p *pipe) full() bool {
 
 // send queues a complete command. The frame is copied.
 func (p *pipe) send(s *session, frame []byte, cmd *command, m meta) {
+	if p.replica && s != nil && !cmd.mayBeStale() {
+		panic("proxy: " + cmd.name + " on its way to a replica") // see withoutMaster: only reads come here
+	}
 	p.buf = append(p.buf, frame...)
 	p.queue.push(entry{s: s, cmd: cmd, n: int32(len(frame)), meta: m})
 	if s != nil {
@@ -138,7 +148,7 @@ func (p *pipe) Output(bufs [][]byte) [][]byte {
 		return bufs
 	}
 	end := len(p.buf)
-	if p.state != pipeGreeting && !p.w.mayWrite(p) {
+	if p.state != pipeGreeting && !p.replica && !p.w.mayWrite(p) {
 		if end = p.begun(); end <= p.sent {
 			return bufs
 		}
@@ -305,7 +315,11 @@ func (p *pipe) deliver(reply []byte, t trust) {
 			reply = append(head, reply[n:]...)
 		}
 	}
-	if s != nil && (reply[0] == '-' || len(s.parked) > 0) && !s.closed && whole {
+	if p.replica {
+		if s != nil {
+			reply = p.fromReplica(reply, whole)
+		}
+	} else if s != nil && (reply[0] == '-' || len(s.parked) > 0) && !s.closed && whole {
 		if s.refused(p, e, p.buf[p.head:p.head+int(e.n)], reply) {
 			if p.state == pipeClosed {
 				return // given up, and e judged with the rest
@@ -314,6 +328,10 @@ func (p *pipe) deliver(reply []byte, t trust) {
 			p.release(int(e.n))
 			s.settle(p)
 			return
+		}
+		if e.meta&metaAgain != 0 && refusalOf(reply) != refusedNot {
+			s.w.stats.uncertain++
+			reply = uncertainty(e.cmd, errRefusedAgain)
 		}
 	}
 	p.release(int(e.n))
@@ -479,7 +497,7 @@ func (p *pipe) pullBack() {
 		if e.meta&metaCursor != 0 {
 			frame = p.mark(frame, e.cmd)
 		}
-		e.s.pull(&e, frame)
+		e.s.pull(&e, frame, false)
 	}
 	p.queue.truncate(kept)
 	p.buf = p.buf[:end]

@@ -209,3 +209,66 @@ func TestRetryOnRedis(t *testing.T) {
 		})
 	}
 }
+
+// A write that is to run once more, for which no master comes, or that is refused the
+// second time, may have run the first time: nobody is told that it did not.
+func TestRepeatThatFailsIsUncertain(t *testing.T) {
+	for name, fail := range map[string]func(r *rig){
+		"no master": func(r *rig) { r.hold(down) },
+		"refused": func(r *rig) {
+			for range 2 {
+				b := r.backend()
+				b.expect("SET a 1")
+				b.reply(readOnly)
+				r.advance(retryAfter)
+				r.serve(nodeA, r.w.route.Epoch+1)
+			}
+			b := r.backend()
+			b.expect("SET a 1")
+			b.reply(readOnly)
+			r.advance(retryAfter)
+			b.expect("SET a 1")
+			b.reply(readOnly)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := serving(t)
+			r.w.opts.RetryWrites = RetryIdempotent
+			c := r.client()
+			b := warm(r, c)
+			c.send("SET a 1")
+			b.expect("SET a 1")
+			b.wire.peerReset()
+			fail(r)
+			c.expectError("UNCERTAIN", "SET may or may not have been executed")
+			c.expect("")
+			r.serve(nodeB, 9)
+			c.send("GET a") // and all is as before
+			b = r.backend()
+			b.expect("GET a")
+			b.reply("$-1\r\n")
+			c.expect("$-1\r\n")
+			c.send("GET b")
+			if b.expect("GET b"); !c.s.fast {
+				t.Error("the short way stays closed")
+			}
+		})
+	}
+}
+
+// What was refused goes before what was taken back from behind it.
+func TestRefusedKeepsItsPlaceInAHold(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	b.wire.limit = len(frames("SET a 1")) + 1
+	c.send("SET a 1")
+	b.wire.blocked = true
+	c.send("SET a 2")
+	b.expect("SET a 1")
+	b.reply(readOnly)
+	r.hold()
+	r.serve(nodeB, 2)
+	n := r.backend()
+	n.expect("SET a 1", "SET a 2")
+}

@@ -42,6 +42,8 @@ type Options struct {
 	Password  string // never logged
 	// RetryWrites says which writes are sent again when their reply was lost.
 	RetryWrites RetryMode
+	// Outage says what commands get when no master has been served for long.
+	Outage Outage
 	// Dial opens connections to masters, in goroutines of the Server; nil: TCP with
 	// a timeout of one second.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)

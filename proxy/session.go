@@ -62,26 +62,31 @@ type session struct {
 
 	pipe     *pipe // the shared pipe it is attached to; nil: none yet
 	own      *pipe // the pipe it has for itself; nil: none
+	away     *pipe // the replica's pipe its last commands went to; nil: none since the route serves
 	inflight int   // commands without a reply, on pipe or own
 	wait     waitKind
 
-	fast    bool // nothing unusual: a shared command goes straight to pipe
-	closed  bool
-	closing bool // nothing more is handled; it closes when out is written
-	eof     bool // the client sends no more
-	left    bool // it will send no more, but what it sent is not read yet
-	queued  bool // in worker.runnable
-	listed  bool // in worker.held
-	asks    bool // letIn waits for a route
-	mute    bool // what is replied now reaches nobody: CLIENT REPLY, or cut off
+	fast        bool // nothing unusual: a shared command goes straight to pipe
+	closed      bool
+	closing     bool // nothing more is handled; it closes when out is written
+	eof         bool // the client sends no more
+	left        bool // it will send no more, but what it sent is not read yet
+	queued      bool // in worker.runnable
+	listed      bool // in worker.held
+	reviveLater bool // in worker.toRevive
+	asks        bool // letIn waits for a route
+	mute        bool // what is replied now reaches nobody: CLIENT REPLY, or cut off
 
 	heldSince time.Duration // when it began to wait for the route
 	heldLeft  int           // commands counted as held and not yet accounted for
 	retried   retry         // a second refusal by the same master is passed on
 	pulled    []byte        // commands given back by a pipe, until takeBack
-	parked    []parked
-	kept      []kept // replies that a suspicion keeps back
-	slowPipe  *pipe  // reads again when our client has read
+	// ran says of the first commands in in, one by one, which may have run already,
+	// and pulledRan of those in pulled.
+	ran, pulledRan []bool
+	parked         []parked
+	kept           []kept // replies that a suspicion keeps back
+	slowPipe       *pipe  // reads again when our client has read
 }
 
 // Data takes what the client sent.
@@ -287,12 +292,20 @@ func (s *session) command(frame []byte) bool {
 		return false
 	}
 	s.w.stats.commands++
+	if len(s.ran) > 0 {
+		if s.ran = s.ran[1:]; len(s.ran) == 0 {
+			s.ran = nil
+			s.refast()
+		}
+	}
 	if held > 0 && s.heldLeft == held {
 		s.heldLeft--
 		s.w.stats.heldSent++
 	}
 	if held > 0 {
-		s.heldSince = 0
+		if s.heldLeft == 0 || s.w.serving { // else those behind it have waited as long
+			s.heldSince = 0
+		}
 		s.refast()
 	}
 	return true

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -19,7 +20,10 @@ import (
 // every client gets exactly one reply for each command, in order and its own;
 // that a write runs twice on one timeline only if the retry mode allows it, and
 // that nobody can tell then; that an acknowledged write is on the timeline of the
-// master; and that held commands are accounted for.
+// master; and that held commands are accounted for. With outage policies also that
+// nothing but reads ever reaches a replica, which is dialled by one at a time, that no
+// answer is made up while a master serves, and that nobody waits once the route is
+// down.
 func TestSimulation(t *testing.T) {
 	runs := 1500
 	if testing.Short() {
@@ -50,6 +54,10 @@ type sim struct {
 	timeline map[topology.Addr]*timeline
 	master   topology.Addr
 	epoch    uint64
+
+	soft   bool   // some reads are answered stale or as missing
+	served bool   // a master was served at the last check
+	madeUp uint64 // answers made up until then
 }
 
 // timeline is the history of one master: which writes it has executed. A node
@@ -88,6 +96,9 @@ type simLink struct {
 	inTx   bool
 	bad    bool // a queued command was refused
 	closed bool
+
+	replica bool // the proxy takes it for one
+	hung    bool // it answers no more
 }
 
 func simulate(t *testing.T, seed uint64) {
@@ -98,6 +109,13 @@ func simulate(t *testing.T, seed uint64) {
 	}
 	s.timeline[nodeA] = &timeline{done: map[string]int{}, values: map[string]string{}}
 	s.r.w.opts.RetryWrites = RetryMode(seed % 3)
+	s.timeline[nodeC] = &timeline{done: map[string]int{}, values: map[string]string{}}
+	if n := seed / 3 % 4; n > 0 {
+		after := [...]string{"", "0s", "40ms", "2s"}[s.rnd.IntN(4)]
+		rules := [...][]string{nil, {"GET:*-k0=nil", "read:*-k1=stale"}, {"read=stale"}, {"GET=nil"}}[n]
+		s.soft = true
+		s.r.w.setOutage(outagePolicy(t, after, rules...))
+	}
 	s.r.serve(nodeA, 1)
 	for i := range 1 + s.rnd.IntN(5) {
 		s.clients = append(s.clients, &simClient{fakeClient: s.r.client(), id: i, holds: map[string]map[string]bool{}})
@@ -137,7 +155,12 @@ func (s *sim) step() {
 			}
 		}
 	case n < 88:
-		s.r.hold(func(rt *topology.Route) { rt.Doubt, rt.Suspect = s.rnd.IntN(2) == 0, s.rnd.IntN(4) == 0 })
+		s.r.hold(func(rt *topology.Route) {
+			rt.Doubt, rt.Suspect = s.rnd.IntN(2) == 0, s.rnd.IntN(4) == 0
+			if s.soft {
+				s.outage(rt)
+			}
+		})
 	case n < 93:
 		s.r.serve(s.master, s.epoch)
 	case n < 95:
@@ -148,6 +171,18 @@ func (s *sim) step() {
 		s.r.advance(time.Duration(s.rnd.IntN(1500)) * time.Millisecond)
 	}
 	s.r.turn()
+}
+
+// outage has a route name replicas, and sometimes the circuit open.
+func (s *sim) outage(rt *topology.Route) {
+	for _, a := range []topology.Addr{nodeA, nodeB, nodeC} {
+		if a != s.master && s.rnd.IntN(3) > 0 {
+			rt.Replicas = append(rt.Replicas, a)
+		}
+	}
+	if s.rnd.IntN(3) == 0 {
+		rt.State = topology.Down
+	}
 }
 
 func (s *sim) anyLink() *simLink {
@@ -187,7 +222,9 @@ func (s *sim) connect() {
 		d.done(nil, errReset)
 		return
 	}
-	s.links = append(s.links, &simLink{backend: s.r.accept()})
+	l := &simLink{backend: s.r.accept()}
+	l.replica = l.wire.h.(*pipe).replica
+	s.links = append(s.links, l)
 }
 
 // send has a client send a few commands, in pieces.
@@ -254,7 +291,43 @@ func (s *sim) serve(n int) {
 	}
 }
 
+// read answers as a replica, which gets nothing but reads whatever else happens.
+func (s *sim) read(l *simLink, w []string) string {
+	switch w[0] {
+	case "HELLO":
+		switch s.rnd.IntN(6) {
+		case 0:
+			return "-LOADING Redis is loading the dataset in memory\r\n"
+		case 1:
+			return helloMaster // it was promoted
+		}
+		return helloReplica
+	case "GET":
+		switch s.rnd.IntN(8) {
+		case 0:
+			return "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n"
+		case 1:
+			l.hung = true
+		}
+		if l.hung {
+			return ""
+		}
+		if strings.Contains(w[1], "k") {
+			return "$5\r\nstale\r\n"
+		}
+		return "$" + strconv.Itoa(len(w[1])) + "\r\n" + w[1] + "\r\n"
+	}
+	s.t.Errorf("%v reached a replica, %s", w, l.addr)
+	return "-ERR\r\n"
+}
+
 func (s *sim) execute(l *simLink, w []string) string {
+	if os.Getenv("SIM_SEED") != "" && l.replica {
+		s.t.Logf("%v %s (replica): %v", s.r.at, l.addr, w)
+	}
+	if l.replica {
+		return s.read(l, w)
+	}
 	tl := s.timeline[l.addr]
 	run := func(w []string) string {
 		switch w[0] {
@@ -358,22 +431,42 @@ func (s *sim) check() {
 			if a.name == "MULTI" {
 				c.noTx = reply[0] == '-'
 			}
-			if !a.fits(reply) && (a.name != "EXEC" || !c.noTx || reply != "-ERR EXEC without MULTI\r\n") {
+			soft := s.soft && a.mayBeSoft(reply)
+			if !a.fits(reply) && !soft && (a.name != "EXEC" || !c.noTx || reply != "-ERR EXEC without MULTI\r\n") {
 				s.t.Fatalf("client %d got %q for %s %s", c.id, reply, a.name, a.arg)
 			}
-			c.learn(s.t, a, reply, s.r.w.opts.RetryWrites)
+			if !soft {
+				c.learn(s.t, a, reply, s.r.w.opts.RetryWrites)
+			}
 			if a.name == "INCR" && reply[0] == '$' && s.timeline[s.master].done[a.arg] == 0 {
 				s.t.Fatalf("client %d: %s was acknowledged and is lost", c.id, a.arg)
 			}
 		}
 	}
 	w := &s.r.w.stats
+	if made := w.outageReplies[outage.Nil]; made != s.madeUp && s.served && s.r.w.serving {
+		s.t.Fatalf("%d answers were made up while a master served", made-s.madeUp)
+	}
+	s.served, s.madeUp = s.r.w.serving, w.outageReplies[outage.Nil]
+	dialling := map[identity]int{}
+	for _, d := range s.r.dials {
+		if d.p.replica && d.p.state == pipeDialing {
+			if dialling[d.p.id]++; dialling[d.p.id] > 1 {
+				s.t.Fatalf("%d dials to replicas at once for one login", dialling[d.p.id])
+			}
+		}
+	}
+	for _, c := range s.clients {
+		if len(c.asked) > 0 && s.r.w.route.State == topology.Down && !c.wire.closed && c.s.inflight == 0 && c.s.wait != waitPipe {
+			s.t.Fatalf("client %d waits for %v though the route is down; wait %d", c.id, c.asked, c.s.wait)
+		}
+	}
 	left := uint64(0)
 	for sess := range s.r.w.sessions {
 		left += uint64(sess.heldLeft)
 	}
-	if w.held != w.heldSent+w.heldFailed+w.heldGone+left {
-		s.t.Fatalf("held %d != sent %d + failed %d + gone %d + waiting %d", w.held, w.heldSent, w.heldFailed, w.heldGone, left)
+	if w.held != w.heldSent+w.heldFailed+w.heldPolicy+w.heldGone+left {
+		s.t.Fatalf("held %d != sent %d + failed %d + policy %d + gone %d + waiting %d", w.held, w.heldSent, w.heldFailed, w.heldPolicy, w.heldGone, left)
 	}
 }
 
@@ -406,6 +499,11 @@ func (c *simClient) learn(t *testing.T, a asked, reply string, mode RetryMode) {
 		}
 		c.holds[a.key] = map[string]bool{value: true}
 	}
+}
+
+// mayBeSoft reports whether an outage policy can have given this reply.
+func (a asked) mayBeSoft(reply string) bool {
+	return (a.name == "GET" || a.name == "READ") && (reply == "$-1\r\n" || reply == "$5\r\nstale\r\n")
 }
 
 func (a asked) fits(reply string) bool {

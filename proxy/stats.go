@@ -1,6 +1,10 @@
 package proxy
 
-import "time"
+import (
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/outage"
+)
 
 // stats are one worker's counters: plain words that its loop owns, so counting
 // costs nothing. The server copies them on the loop.
@@ -14,14 +18,18 @@ type stats struct {
 	pinned         uint64 // own pipes taken
 	pinRefused     uint64
 
-	// Every command counted as held ends as exactly one of sent, failed, gone, or
-	// is still waiting.
-	held, heldSent, heldFailed, heldGone uint64
-	rejected                             uint64 // failed without having waited
-	uncertain                            uint64 // answered -UNCERTAIN
-	resent                               uint64 // times that a session's commands were taken back to be sent again
-	repeated                             uint64 // writes sent again that may have run already
-	refused                              uint64 // refusals such as -READONLY seen from a master
+	// Every command counted as held ends as exactly one of sent, failed, policy (an
+	// outage policy answered it, or a replica was asked), gone, or is still waiting.
+	held, heldSent, heldFailed, heldPolicy, heldGone uint64
+
+	rejected  uint64 // failed without having waited
+	uncertain uint64 // answered -UNCERTAIN
+	resent    uint64 // times that a session's commands were taken back to be sent again
+	repeated  uint64 // writes sent again that may have run already
+	refused   uint64 // refusals such as -READONLY seen from a master
+
+	// outageReplies are the replies given while no master was served, by answer.
+	outageReplies [outage.Nil + 1]uint64
 
 	dials, dialErrors, backendLost uint64
 	silent                         uint64 // backend connections found dead by the watchdog

@@ -37,7 +37,7 @@ func (s *session) startStream(b []byte) int {
 		}
 		s.expired = s.heldLeft > 0
 		s.w.stats.rejected++
-		return s.discard(b, s.w.outage())
+		return s.discard(b, s.w.noMaster())
 	}
 	p := s.own
 	if p == nil {

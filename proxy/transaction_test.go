@@ -1,6 +1,11 @@
 package proxy
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
 
 func TestTransactionIsReplayed(t *testing.T) {
 	r := serving(t)
@@ -182,4 +187,69 @@ func TestDeniedInTransaction(t *testing.T) {
 	b.reply("+OK\r\n")
 	c.expect("+OK\r\n" + string(denial(r.w.cmds.find([]byte(frames("REPLICAOF"))))) + "+QUEUED\r\n" +
 		"-EXECABORT Transaction discarded because of previous errors.\r\n")
+}
+
+// An EXEC that is out of place does not end the transaction behind it: its connection
+// would go to the next client in MULTI.
+func TestExecWithoutMulti(t *testing.T) {
+	r := serving(t)
+	c, d := r.client(), r.client()
+	c.send("EXEC", "MULTI", "SET a 1")
+	b := r.backend()
+	b.expect("EXEC")
+	b.expectNothing()
+	b.reply("-ERR EXEC without MULTI\r\n")
+	own := r.backend()
+	own.expect("MULTI", "SET a 1")
+	own.reply("+OK\r\n+QUEUED\r\n")
+	c.expect("-ERR EXEC without MULTI\r\n+OK\r\n+QUEUED\r\n")
+	d.send("KEYS a")
+	r.backend().expect("KEYS a")
+	c.send("EXEC")
+	own.expect("EXEC")
+}
+
+// What was queued and refused is repeated on the next master; where none comes it
+// is answered, in its turn.
+func TestQueuedIsAnsweredInAnOutage(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("MULTI", "SET a 1", "GET b")
+	b := r.backend()
+	b.expect("MULTI", "SET a 1", "GET b")
+	b.reply("+OK\r\n" + readOnly)
+	c.expect("+OK\r\n")
+	r.hold()
+	c.expect("")
+	r.hold(func(rt *topology.Route) { rt.State = topology.Down })
+	c.expect(r.noMaster() + r.noMaster())
+	c.send("EXEC", "PING")
+	for range 2 {
+		c.expectError("MASTERDOWN", "nothing was sent")
+	}
+	c.expect("")
+	r.serve(nodeB, 2)
+	c.send("GET a")
+	r.backend().expect("GET a")
+}
+
+// A transaction that fails while its connection lives on leaves that in MULTI, so
+// nobody else gets it.
+func TestConnectionOfAFailedExecIsNotUsedAgain(t *testing.T) {
+	r := serving(t)
+	c, d := r.client(), r.client()
+	c.send("MULTI")
+	b := r.backend()
+	b.expect("MULTI")
+	b.reply("+OK\r\n")
+	r.hold()
+	c.send("EXEC")
+	r.advance(6 * time.Second)
+	c.expect("+OK\r\n" + r.noMaster())
+	r.serve(nodeA, 1)
+	if !b.wire.closed {
+		t.Error("the connection stays open")
+	}
+	d.send("KEYS a")
+	r.backend().expect("KEYS a")
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/topology"
@@ -51,6 +52,7 @@ type worker struct {
 	account account // the sidecar's own
 	route   topology.Route
 	serving bool // the route serves, and the lease has not been seen to end
+	outage  outageState
 
 	sessions map[*session]struct{}
 	pipes    map[identity]*pipe
@@ -59,9 +61,11 @@ type worker struct {
 	owned    int
 	retired  map[*pipe]struct{} // finishing what is under way on them
 	refusals map[identity]refusal
+	replicas replicas
 
 	runnable  []*session // to run when the event at hand is handled
 	held      []*session // in the order they began to wait
+	toRevive  []*session // pinned, and without the own pipe they need
 	heldAt    timer
 	heldArmed bool
 	retrying  []*session
@@ -74,6 +78,7 @@ type worker struct {
 	sweepAt   timer
 
 	reported map[topology.ReportKind]uint64 // the Gen each kind was last reported for
+	args     [][]byte                       // of the command at hand, for outage policies
 	bufs     [][]byte                       // spare, of less than bigBuf
 	bigs     [][]byte                       // spare, of bigBuf and more
 	nextID   int64
@@ -114,8 +119,10 @@ func newWorker(h host, loop int, o *Options, cmds *commands) *worker {
 		reported: make(map[topology.ReportKind]uint64),
 		route:    topology.Route{Group: o.Group, State: topology.Discovering, HoldTimeout: discoverWait},
 		nextID:   int64(loop) + 1,
+		replicas: newReplicas(),
 	}
 	w.route.Since = h.now()
+	w.outage = outageState{Outage: o.Outage, since: w.route.Since}
 	return w
 }
 
@@ -182,7 +189,11 @@ func (w *worker) setRoute(r topology.Route) {
 	if w.leaseAt != nil {
 		w.leaseAt.Stop()
 	}
+	was := w.serving
 	w.serving = r.State == topology.Serving
+	if was && !w.serving {
+		w.outage.since = w.now()
+	}
 	if r.Master != old.Master || r.Epoch != old.Epoch || !w.serving {
 		w.succeeded() // the control plane says what is wrong now
 	}
@@ -195,7 +206,9 @@ func (w *worker) setRoute(r topology.Route) {
 				p.conn.Flush() // what was held back
 			}
 		}
+		w.endOutage()
 		w.releaseHeld()
+		w.reviveAll()
 		if w.opts.Auth == AuthNone {
 			w.sharedPipe(w.anonymous()) // shows at once whether our own account is let in
 		}
@@ -210,9 +223,14 @@ func (w *worker) setRoute(r topology.Route) {
 			w.armHeld() // this route may allow another wait than the last
 		}
 		w.unblockAll()
+		w.awaitOutage()
+		if w.inOutage() && !slices.Equal(r.Replicas, old.Replicas) {
+			w.lookAgain() // there may be somebody to ask now
+		}
 		if r.State == topology.Down {
 			w.abandonOthers()
 			w.releaseHeld() // to be told
+			w.failRecorded()
 		}
 		w.report(topology.Report{Kind: topology.ReportHeld, Gen: r.Gen})
 	}
@@ -255,7 +273,7 @@ func (w *worker) allPipes() []*pipe {
 
 // mayWrite reports whether bytes may go to p's master now.
 func (w *worker) mayWrite(p *pipe) bool {
-	if !w.serving || p.addr != w.route.Master || p.epoch != w.route.Epoch {
+	if !w.serving || p.replica || p.addr != w.route.Master || p.epoch != w.route.Epoch {
 		return false
 	}
 	if w.route.Lease.Held(w.now()) {
@@ -292,6 +310,8 @@ func (w *worker) leaseEnded() {
 		return
 	}
 	w.serving = false
+	w.outage.since = w.now()
+	w.awaitOutage()
 	w.stats.leaseEnded++
 	w.report(topology.Report{Kind: topology.ReportLeaseEnded, Gen: w.route.Gen, Addr: w.route.Master})
 	if w.leaseAt == nil {
@@ -310,12 +330,14 @@ func (w *worker) checkLease() {
 		return
 	}
 	w.serving = true
+	w.endOutage()
 	for _, p := range w.allPipes() {
 		if p.conn != nil {
 			p.conn.Flush()
 		}
 	}
 	w.releaseHeld()
+	w.reviveAll()
 	w.pump()
 }
 
@@ -406,7 +428,7 @@ func (w *worker) releaseHeld() {
 
 // mayHold reports whether a command may wait for a master at all.
 func (w *worker) mayHold() bool {
-	return w.route.State != topology.Down && w.route.HoldTimeout > 0
+	return w.route.State != topology.Down && w.route.HoldTimeout > 0 && (!w.outage.Fixed || !w.inOutage())
 }
 
 // retryLater has a refused command sent again with the next route, or after

@@ -59,6 +59,10 @@ type Route struct {
 	// HoldTimeout is how long one command may wait for a Serving route; 0 means
 	// that none waits. It is learned from the group, so it may differ by Route.
 	HoldTimeout time.Duration
+	// Replicas are where reads may go while nothing is served, if an outage policy
+	// allows stale ones: nodes that said replica lately, the one with most data
+	// first. A Serving route has none.
+	Replicas []Addr
 	// Lease bounds how long commands may go to Master without news from the
 	// Sentinels or replicas; nil means unbounded.
 	Lease *Lease

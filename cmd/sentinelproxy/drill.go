@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sentinelproxy/sentinelproxy/failover/drill"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
@@ -22,10 +23,12 @@ import (
 // drillOptions are the flags of `sentinelproxy drill`.
 type drillOptions struct {
 	ephemeral bool
-	via       string // "" is a sidecar of the drill's own
-	follow    string // that sidecar's --follow; "" is its default
+	via       string // "" is a sidecar of the drill's own, or the one that is configured
 	beside    bool   // HAProxy, too
-	times     int    // 0 is the kind's own
+	side      string // variants of kinds
+	when      string
+	strict    bool
+	times     int // 0 is the kind's own
 	clients   int
 	pace      time.Duration
 	downAfter time.Duration
@@ -34,55 +37,76 @@ type drillOptions struct {
 	json      string // files; "-" is standard output
 	html      string
 	verbose   bool
+
+	remote remoteOptions
 }
 
-func newDrillCommand(p parts) *cobra.Command {
+func newDrillCommand(environ []string, p parts) *cobra.Command {
 	var o drillOptions
 	cmd := &cobra.Command{
-		Use:   "drill KIND --ephemeral",
+		Use:   "drill KIND",
 		Short: "Break a Redis group on purpose, and judge what clients saw",
 		Long: `Break a Redis group on purpose, and judge what clients saw.
 
-A master, two replicas and three Sentinels are started on 127.0.0.1, a sidecar
-before them, and plain clients before that: they know nothing of Sentinel and
-never send a command twice. While they write, read, count, append, publish and
-pop, something is broken. Then what they were told is compared with what the
-last master holds. Everything ends with the drill.
+Plain clients that know nothing of Sentinel and never send a command twice write,
+read, count, append, publish and pop through a sidecar. Meanwhile something is
+broken. Then what they were told is compared with what the last master holds.
+
+With --ephemeral a master, two replicas, three Sentinels and a sidecar are started
+on 127.0.0.1 and end with the drill. Without it the drill is of a sidecar that runs
+and of its real Redis: give it the sidecar's own configuration (--config, the same
+flags and variables as for run). It says what it will do and asks; it refuses if
+the group could not take it. docs/drills.md has what each kind does there.
 
 ` + drillKinds() + `
 The defaults of --slo differ by kind: nothing may be lost, doubled, refused or
 disconnected; where a master dies, an -UNCERTAIN for each command in flight and
 losses that replication lag explains are good. Its objectives are
 ` + wrapped(drill.ObjectiveNames()) + `
-Exit code: 0 if all objectives were met; 1 if not; 2 for wrong flags; 3 if the
-drill could not run.`,
+Exit code: 0 if all objectives were met; 1 if not; 2 for wrong flags, or no consent;
+3 if the drill could not run: then what to change is said.`,
 		Example: `  sentinelproxy drill failover --ephemeral
   sentinelproxy drill crash --ephemeral --beside-haproxy --html report.html
-  sentinelproxy drill failover --ephemeral --times 5 --follow fast --slo max-pause=350ms
-  sentinelproxy drill flap --ephemeral --via 127.0.0.1:7000   # your own proxy`,
+  sentinelproxy drill partition --side minority --ephemeral
+  sentinelproxy drill failover --config /etc/sentinelproxy.yaml
+  sentinelproxy drill hang --master orders --sentinel s1:26379 --listen :6379 --yes`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			plan, err := drill.PlanOf(args[0])
-			if err := errors.Join(err, o.validate(plan)); err != nil {
-				return err
-			}
-			return o.run(cmd.Context(), plan, p, cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&o.ephemeral, "ephemeral", false, "drill a group that is started for it, and nothing else (required)")
-	f.StringVar(&o.via, "via", "", "drill this proxy (host:port) instead of a sidecar of the drill's own; the drill prints what to put it before, and waits for it")
-	f.StringVar(&o.follow, "follow", "", "the sidecar's --follow, as for run: majority or fast")
+	f.BoolVar(&o.ephemeral, "ephemeral", false, "drill a group that is started for it, and nothing else")
+	f.StringVar(&o.via, "via", "", "drill what listens there (host:port) instead of a sidecar; with --ephemeral the drill prints what to put it before, and waits for it")
 	f.BoolVar(&o.beside, "beside-haproxy", false, "run the same workload through HAProxy with the usual recipe, at the same time, and print both")
+	f.StringVar(&o.side, "side", "", "partition: majority cuts the master off alone, minority with its clients and their sidecar (default majority)")
+	f.StringVar(&o.when, "when", "", "leader-loss: the leader dies after its election or after the promotion (default promotion)")
+	f.BoolVar(&o.strict, "strict", false, "switchover: wait until a majority of the Sentinels names the new master")
 	f.IntVar(&o.times, "times", 0, "how many rounds; for a flap, how many failovers in a row (default: the kind's own)")
 	f.IntVar(&o.clients, "clients", 16, "how many clients write and read; four more publish, listen, push and pop")
 	f.DurationVar(&o.pace, "pace", 5*time.Millisecond, "time between two commands of one client")
-	f.DurationVar(&o.downAfter, "down-after", time.Second, "the Sentinels' down-after-milliseconds")
-	f.BoolVar(&o.quick, "quick", false, "shorten the Sentinels' periods: a round takes some ten seconds less, and is less like production")
+	f.DurationVar(&o.downAfter, "down-after", time.Second, "with --ephemeral, the Sentinels' down-after-milliseconds")
+	f.BoolVar(&o.quick, "quick", false, "with --ephemeral, shorten the Sentinels' periods: a round takes some ten seconds less, and is less like production")
 	f.StringVar(&o.slo, "slo", "", "objectives that replace the kind's own, such as max-errors=0,max-pause=3s,max-lost=any")
 	f.StringVar(&o.json, "json", "", "write the report as JSON to this file; - is standard output, instead of the summary")
 	f.StringVar(&o.html, "html", "", "write the report as one self-contained page to this file")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "print the sidecar's log on standard error")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "with --ephemeral, print the sidecar's log on standard error")
+	settings := o.remote.addFlags(f)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		o.remote.stdin = cmd.InOrStdin()
+		plan, err := drill.PlanOf(args[0], drill.Variant{Side: drill.Side(o.side), When: drill.When(o.when), Strict: drill.Strict(o.strict)})
+		errs := errors.Join(err, o.validate(plan, cmd.Flags()))
+		if o.ephemeral {
+			if errs != nil {
+				return errs
+			}
+			follow := cmd.Flags().Lookup("follow").Value.String()
+			return o.runOwn(cmd.Context(), plan, o.proxy(p, follow, cmd.ErrOrStderr()), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		}
+		target, err := o.remote.load(config.Sources{Flags: settings, Environ: environ}, o.via)
+		if errs := errors.Join(errs, err, o.remote.validate(plan)); errs != nil {
+			return errs
+		}
+		return o.runRemote(cmd.Context(), plan, target, cmd.OutOrStdout(), cmd.ErrOrStderr())
+	}
+	cmd.AddCommand(newDeadmanCommand())
 	return cmd
 }
 
@@ -111,16 +135,25 @@ func wrapped(names []string) string {
 }
 
 // validate returns every mistake in the flags, one line each.
-func (o drillOptions) validate(p drill.Plan) error {
+func (o drillOptions) validate(p drill.Plan, flags *pflag.FlagSet) error {
 	var errs []error
-	if !o.ephemeral {
-		errs = append(errs, errors.New("--ephemeral is required: the drill breaks the group that it runs on"))
+	refuse := func(names []string, why string) {
+		for _, n := range names {
+			if flags.Changed(n) {
+				errs = append(errs, fmt.Errorf("--%s %s", n, why))
+			}
+		}
 	}
-	if o.via != "" && o.follow != "" {
-		errs = append(errs, errors.New("--follow is for the drill's own sidecar; with --via there is none"))
-	}
-	if _, err := drillSidecar(o.follow, drill.Target{Group: "mymaster", Sentinels: []topology.Addr{"127.0.0.1:26379"}}); err != nil {
-		errs = append(errs, err)
+	if o.ephemeral {
+		refuse(remoteFlags(), "is for a sidecar that runs; with --ephemeral the drill starts its own")
+		if follow := flags.Lookup("follow"); follow.Changed {
+			if o.via != "" {
+				errs = append(errs, errors.New("--follow is for the drill's own sidecar; with --via there is none"))
+			}
+			errs = append(errs, validFollow(follow.Value.String()))
+		}
+	} else {
+		refuse([]string{"follow", "down-after", "quick", "verbose"}, "is for a group of the drill's own: it goes with --ephemeral")
 	}
 	if o.times < 0 || o.times > 10_000 {
 		errs = append(errs, fmt.Errorf("--times: found %d; want 1 to 10000, or 0 for the kind's own", o.times))
@@ -145,23 +178,31 @@ func (o drillOptions) validate(p drill.Plan) error {
 	return errors.Join(errs...)
 }
 
-// run drills and writes the reports.
-func (o drillOptions) run(ctx context.Context, plan drill.Plan, p parts, stdout, stderr io.Writer) error {
-	log := slog.New(slog.DiscardHandler)
-	if o.verbose {
-		log = newLogger(stderr, config.LogText, new(slog.LevelVar))
-	}
-	say := func(line string) { fmt.Fprintln(stderr, "drill: "+line) }
-	say(plan.Short + ": " + strings.Join(plan.Steps, "; "))
-	proxies := []drill.Starter{o.proxy(p, log, say)}
+// options returns what both uses share.
+func (o drillOptions) options(plan drill.Plan, proxy drill.Starter, stderr io.Writer) drill.Options {
+	proxies := []drill.Starter{proxy}
 	if o.beside {
 		proxies = append(proxies, drill.StartHAProxy)
 	}
-	report, err := drill.Run(ctx, drill.Options{
+	return drill.Options{
 		Plan: plan, Times: o.times, Clients: o.clients, Pace: o.pace, Proxies: proxies,
-		SLO:       func(expected drill.SLO) (drill.SLO, error) { return drill.ParseSLO(o.slo, expected) },
-		DownAfter: o.downAfter, Quick: o.quick, Say: say,
-	})
+		SLO:     func(expected drill.SLO) (drill.SLO, error) { return drill.ParseSLO(o.slo, expected) },
+		Say:     sayTo(stderr),
+		Deadman: deadman(stderr),
+	}
+}
+
+// runOwn drills a group of the drill's own.
+func (o drillOptions) runOwn(ctx context.Context, plan drill.Plan, proxy drill.Starter, stdout, stderr io.Writer) error {
+	opts := o.options(plan, proxy, stderr)
+	opts.DownAfter, opts.Quick = o.downAfter, o.quick
+	opts.Say(plan.Short + ": " + strings.Join(plan.Steps, "; "))
+	return o.finish(ctx, opts, stdout)
+}
+
+// finish drills and writes the reports.
+func (o drillOptions) finish(ctx context.Context, opts drill.Options, stdout io.Writer) error {
+	report, err := drill.Run(ctx, opts)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return impossible(errors.New("the drill was interrupted: there is no verdict"))
@@ -174,17 +215,32 @@ func (o drillOptions) run(ctx context.Context, plan drill.Plan, p parts, stdout,
 		return impossible(err)
 	}
 	if !report.Passed() {
-		return &exitError{exitVerdict, fmt.Errorf("drill %s: an objective was missed", plan.Kind)}
+		return &exitError{exitVerdict, fmt.Errorf("drill %s: an objective was missed", opts.Plan.Kind)}
 	}
 	return nil
 }
 
-// proxy returns what starts the proxy under test.
-func (o drillOptions) proxy(p parts, log *slog.Logger, say func(string)) drill.Starter {
+// proxy returns what starts the proxy under test before a group of the drill's
+// own.
+func (o drillOptions) proxy(p parts, follow string, stderr io.Writer) drill.Starter {
 	if o.via != "" {
-		return viaProxy(o.via, say)
+		return viaProxy(o.via, sayTo(stderr))
 	}
-	return sidecarProxy(p, o.follow, log)
+	log := slog.New(slog.DiscardHandler)
+	if o.verbose {
+		log = newLogger(stderr, config.LogText, new(slog.LevelVar))
+	}
+	return sidecarProxy(p, follow, o.switchover(""), log, sayTo(stderr))
+}
+
+// switchover returns what the sidecar is asked for; master "" is the only one it serves.
+func (o drillOptions) switchover(master string) topology.SwitchoverRequest {
+	return topology.SwitchoverRequest{Master: master, Strict: o.strict}
+}
+
+// sayTo tells people how it goes, a line each.
+func sayTo(w io.Writer) func(string) {
+	return func(line string) { fmt.Fprintln(w, "drill: "+line) }
 }
 
 // write writes the summary and the files that were asked for.

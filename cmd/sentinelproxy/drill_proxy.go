@@ -2,22 +2,25 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/sentinelproxy/sentinelproxy/control"
 	"github.com/sentinelproxy/sentinelproxy/failover/drill"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
 // sidecarProxy starts a sidecar in this process, with the defaults of `run` but
-// for follow, unless that is "".
-func sidecarProxy(p parts, follow string, log *slog.Logger) drill.Starter {
+// for follow, unless that is "". say is told of the steps of a switchover.
+func sidecarProxy(p parts, follow string, req topology.SwitchoverRequest, log *slog.Logger, say func(string)) drill.Starter {
 	return func(ctx context.Context, t drill.Target) (drill.Proxy, error) {
 		cfg, err := drillSidecar(follow, t)
 		if err != nil {
@@ -33,8 +36,71 @@ func sidecarProxy(p parts, follow string, log *slog.Logger) drill.Starter {
 			Name: "sentinelproxy",
 			Addr: sc.groups[0].listeners[0].Addr().String(),
 			Stop: func() error { cancel(); return sc.Wait() },
+			Switchover: func(ctx context.Context) error {
+				_, err := sc.groups[0].Switchover(ctx, req, sayStep(say))
+				return err
+			},
 		}, nil
 	}
+}
+
+// sayStep tells people of each step of a switchover.
+func sayStep(say func(string)) func(topology.SwitchoverStep) {
+	return func(s topology.SwitchoverStep) {
+		say(fmt.Sprintf("switchover: %s %s after %s: %s", s.Name, s.Status, short(s.Took), indented(s.Detail)))
+	}
+}
+
+// orders is where a running sidecar takes orders. Its zero value is nowhere.
+type orders struct {
+	at    config.Control
+	admin string
+}
+
+// switchover returns what asks the sidecar for one, or nil if it takes no orders.
+func (o orders) switchover(req topology.SwitchoverRequest, say func(string)) func(context.Context) error {
+	var c *control.Client
+	switch {
+	case o.at.Socket != "":
+		c = control.NewUnixClient(o.at.Socket)
+	case o.at.Token != "" && o.admin != "":
+		c = control.NewClient(o.admin, o.at.Token.Reveal())
+	default:
+		return nil
+	}
+	return func(ctx context.Context) error {
+		defer c.Close()
+		r, err := c.Switchover(ctx, req, sayStep(say))
+		if err == nil && !r.OK() {
+			err = errors.New(r.Err)
+		}
+		return err
+	}
+}
+
+// runningProxy is a sidecar that runs elsewhere; its route is asked for where its
+// admin server answers. switchover is nil if it takes no orders.
+func runningProxy(r drill.Remote, f drill.Facts, switchover func(context.Context) error) drill.Starter {
+	return func(ctx context.Context, t drill.Target) (drill.Proxy, error) {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the clients
+		var wg sync.WaitGroup
+		if f.Sidecar.Status != nil {
+			wg.Go(func() { pollRoute(ctx, r.Status, t.OnRoute) })
+		}
+		name := "sentinelproxy"
+		if r.Status == nil {
+			name = r.Sidecar
+		}
+		return drill.Proxy{
+			Name: name, Addr: r.Sidecar, Stop: func() error { cancel(); wg.Wait(); return nil }, Switchover: switchover,
+		}, nil
+	}
+}
+
+// validFollow returns what is wrong with a --follow.
+func validFollow(v string) error {
+	_, err := drillSidecar(v, drill.Target{Group: "mymaster", Sentinels: []topology.Addr{"127.0.0.1:26379"}})
+	return err
 }
 
 // drillSidecar returns the configuration of `run` for that group, on free ports.

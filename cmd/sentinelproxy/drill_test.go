@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -73,6 +74,52 @@ func TestDrills(t *testing.T) {
 	}
 }
 
+// Clients that are cut off with the old master are told so, lose what the lease
+// allows and no more, and are served again. A leader that dies when it is elected
+// costs nothing.
+func TestDrillVariants(t *testing.T) {
+	t.Parallel()
+	t.Run("minority", func(t *testing.T) {
+		t.Parallel()
+		if runtime.GOOS != "linux" {
+			t.Skip("only Linux has all of 127.0.0.0/8")
+		}
+		r, text, code := drilled(t, "partition", "--side", "minority", "--slo", "max-pause=any,max-recovery=any")
+		c := r.Rounds[0].Columns[0]
+		if code != exitOK || !r.Passed() || r.Variant != "minority" || !strings.Contains(text, "drill partition (minority): PASS") {
+			t.Fatalf("exit code %d, verdict %q of %q", code, r.Verdict, r.Variant)
+		}
+		if c.Fenced == 0 || c.Lost.Unexplained() > 0 || c.RecoveryMS == 0 {
+			t.Errorf("%d fenced, %+v lost, served after %v ms; want some fenced, and losses within the lease alone", c.Fenced, c.Lost, c.RecoveryMS)
+		}
+		for _, l := range c.Losses {
+			if l.LagBytes == nil || !strings.Contains(l.Why, "behind") {
+				t.Fatalf("%+v; want it explained", l)
+			}
+		}
+	})
+	t.Run("election", func(t *testing.T) {
+		t.Parallel()
+		r, _, code := drilled(t, "leader-loss", "--when", "election")
+		if code != exitOK || !r.Passed() || r.Variant != "election" || r.Rounds[0].Failovers[0].Switched {
+			t.Fatalf("exit code %d, verdict %q, failovers %+v", code, r.Verdict, r.Rounds[0].Failovers)
+		}
+	})
+	for name, args := range map[string][]string{"switchover": nil, "strict switchover": {"--strict"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, text, code := drilled(t, append(args, "switchover")...)
+			if code != exitOK || !r.Passed() || !strings.Contains(text, "switchover: release ok") {
+				t.Fatalf("exit code %d, verdict %q", code, r.Verdict)
+			}
+			c := r.Rounds[0].Columns[0]
+			if c.Errors+c.Uncertain+c.Disconnects+c.Lost.Total+c.Duplicated > 0 || !r.Rounds[0].Failovers[0].Switched {
+				t.Errorf("found %+v", c.Findings)
+			}
+		})
+	}
+}
+
 // An objective that cannot be met fails the drill, and the page tells it; HAProxy
 // beside it is not judged.
 func TestDrillFails(t *testing.T) {
@@ -114,12 +161,26 @@ func TestDrillFlags(t *testing.T) {
 		args []string
 		want []string // what standard error must say
 	}{
-		"no kind":       {nil, []string{"accepts 1 arg"}},
-		"unknown kind":  {[]string{"earthquake", "--ephemeral"}, []string{`"earthquake": no such drill`, "rolling-restart"}},
-		"not ephemeral": {[]string{"failover"}, []string{"--ephemeral is required"}},
+		"no kind":      {nil, []string{"accepts 1 arg"}},
+		"unknown kind": {[]string{"earthquake", "--ephemeral"}, []string{`"earthquake": no such drill`, "rolling-restart"}},
+		"no Sentinel":  {[]string{"failover"}, []string{"--sentinel: is missing", "--ephemeral drills a group of its own"}},
+		"needs more": {
+			[]string{"partition", "--sentinel", "x:1", "--side", "left", "--prefix", "a*", "--client-user", "u"},
+			[]string{"--side: found \"left\"", "want --cut-cmd and --heal-cmd", "--prefix: found \"a*\"", "--client-password-file is missing"},
+		},
+		"needs a supervisor": {[]string{"crash", "--sentinel", "x:1"}, []string{"crash ends processes: want --supervised"}},
+		"needs its own":      {[]string{"soak", "--sentinel", "x:1"}, []string{"soak is for a group of the drill's own"}},
+		"not here": {
+			[]string{"failover", "--sentinel", "x:1", "--quick", "--down-after", "1s", "--follow", "fast"},
+			[]string{"--quick is for a group of the drill's own", "--down-after is", "--follow is"},
+		},
+		"not there": {
+			[]string{"failover", "--ephemeral", "--yes", "--master", "m", "--cut-cmd", "x"},
+			[]string{"--yes is for a sidecar that runs", "--master is", "--cut-cmd is"},
+		},
 		"every mistake": {
-			[]string{"crash", "--times", "-1", "--follow", "me", "--via", "x:1", "--clients", "0", "--pace", "0s", "--down-after", "1h", "--slo", "max-luck=1,max-lost=x", "--json", "-", "--html", "-"},
-			[]string{"--ephemeral", "--times", "follow: found \"me\"", "with --via there is none", "--clients", "--pace", "--down-after", "--slo: \"max-luck\"", "--slo: max-lost=x", "only one can be standard output"},
+			[]string{"crash", "--ephemeral", "--side", "minority", "--times", "-1", "--follow", "me", "--via", "x:1", "--clients", "0", "--pace", "0s", "--down-after", "1h", "--slo", "max-luck=1,max-lost=x", "--json", "-", "--html", "-"},
+			[]string{"--side is for partition", "--times", "follow: found \"me\"", "with --via there is none", "--clients", "--pace", "--down-after", "--slo: \"max-luck\"", "--slo: max-lost=x", "only one can be standard output"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,9 +18,8 @@ func quickGroup(tb testing.TB, o redistest.Options) *redistest.Group {
 	return redistest.New(tb, o)
 }
 
-// unharmed ends the writers and checks that they noticed nothing but a pause. It
-// returns how long that was.
-func (w *writers) unharmed(tb testing.TB, master *redistest.Node) time.Duration {
+// unharmed ends the writers and checks that they noticed nothing but a pause.
+func (w *writers) unharmed(tb testing.TB, master *redistest.Node) {
 	tb.Helper()
 	w.finish()
 	h := w.history()
@@ -33,7 +31,6 @@ func (w *writers) unharmed(tb testing.TB, master *redistest.Node) time.Duration 
 		tb.Errorf("%d of %d acknowledged writes lost, such as %v", len(lost), h.acked, lost[:min(3, len(lost))])
 	}
 	tb.Logf("acknowledged %d, longest pause %v", h.acked, h.longestGap.Round(time.Millisecond))
-	return h.longestGap
 }
 
 // do sends a command to a Sentinel or node, and fails the test if that is refused.
@@ -57,37 +54,34 @@ func otherThan(g *redistest.Group, not *redistest.Node) []*redistest.Node {
 	return all
 }
 
-// bothModes runs a test with follow: majority and fast.
-func bothModes(t *testing.T, test func(t *testing.T, follow ...string)) {
-	t.Helper()
-	for _, mode := range []string{"majority", "fast"} {
-		t.Run(mode, func(t *testing.T) { test(t, "--follow", mode) })
-	}
-}
+// modes are the values of --follow.
+func modes() []string { return []string{"majority", "fast"} }
 
 // The leading Sentinel dies between its election and the promotion: there is no
 // failover, and nobody notices.
 func TestLeaderDiesBeforePromotion(t *testing.T) {
 	g := quickGroup(t, redistest.Options{})
-	bothModes(t, func(t *testing.T, follow ...string) {
-		s := startRun(t, g, follow...)
-		w := startWriters(t, s.addr, plainClients)
-		master := stable(t, g)
-		leader := g.Sentinels()[0]
-		do(t, leader, "SENTINEL", "SIMULATE-FAILURE", "crash-after-election")
-		if err := g.FailoverOn(t.Context(), 0); err != nil {
-			t.Fatal(err)
-		}
-		waitFor(t, "the leader's death", func() bool { return !leader.Alive() })
-		pause(t, time.Second)
-		if err := leader.Restart(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if now := stable(t, g); now != master {
-			t.Fatalf("%s is master; want still %s", now.Name(), master.Name())
-		}
-		w.unharmed(t, master)
-	})
+	for _, mode := range modes() {
+		t.Run(mode, func(t *testing.T) {
+			s := startRun(t, g, "--follow", mode)
+			w := startWriters(t, s.addr, plainClients)
+			master := stable(t, g)
+			leader := g.Sentinels()[0]
+			do(t, leader, "SENTINEL", "SIMULATE-FAILURE", "crash-after-election")
+			if err := g.FailoverOn(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "the leader's death", func() bool { return !leader.Alive() })
+			pause(t, time.Second)
+			if err := leader.Restart(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if now := stable(t, g); now != master {
+				t.Fatalf("%s is master; want still %s", now.Name(), master.Name())
+			}
+			w.unharmed(t, master)
+		})
+	}
 }
 
 // The leading Sentinel dies right after the promotion, before it has told anyone,
@@ -95,26 +89,28 @@ func TestLeaderDiesBeforePromotion(t *testing.T) {
 // served at once.
 func TestLeaderDiesAfterPromotion(t *testing.T) {
 	g := quickGroup(t, redistest.Options{})
-	bothModes(t, func(t *testing.T, follow ...string) {
-		s := startRun(t, g, follow...)
-		w := startWriters(t, s.addr, plainClients)
-		old := stable(t, g)
-		leader := g.Sentinels()[0]
-		do(t, leader, "SENTINEL", "SIMULATE-FAILURE", "crash-after-promotion")
-		if err := g.FailoverOn(t.Context(), 0); err != nil {
-			t.Fatal(err)
-		}
-		waitFor(t, "the leader's death", func() bool { return !leader.Alive() })
-		pause(t, time.Second)
-		if err := leader.Restart(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		master := stable(t, g)
-		if master == old {
-			t.Fatal("the failover was forgotten")
-		}
-		w.unharmed(t, master)
-	})
+	for _, mode := range modes() {
+		t.Run(mode, func(t *testing.T) {
+			s := startRun(t, g, "--follow", mode)
+			w := startWriters(t, s.addr, plainClients)
+			old := stable(t, g)
+			leader := g.Sentinels()[0]
+			do(t, leader, "SENTINEL", "SIMULATE-FAILURE", "crash-after-promotion")
+			if err := g.FailoverOn(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "the leader's death", func() bool { return !leader.Alive() })
+			pause(t, time.Second)
+			if err := leader.Restart(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			master := stable(t, g)
+			if master == old {
+				t.Fatal("the failover was forgotten")
+			}
+			w.unharmed(t, master)
+		})
+	}
 }
 
 // The candidate hangs before it has heard of its promotion, so Sentinel calls the
@@ -152,37 +148,39 @@ func TestFailoverAborted(t *testing.T) {
 // served the one that loses, which its clients are told.
 func TestTwoFailoversAtOnce(t *testing.T) {
 	g := quickGroup(t, redistest.Options{Replicas: 3})
-	bothModes(t, func(t *testing.T, follow ...string) {
-		s := startRun(t, g, append(follow, "--hold-timeout", "20s", "--hold-max", "30s")...)
-		w := startWriters(t, s.addr, plainClients)
-		old := stable(t, g)
-		done := make(chan error, 2)
-		for i := range 2 {
-			go func() { done <- g.FailoverOn(t.Context(), i) }()
-		}
-		for range 2 {
-			if err := <-done; err != nil {
-				t.Fatal(err)
+	for _, mode := range modes() {
+		t.Run(mode, func(t *testing.T) {
+			s := startRun(t, g, "--follow", mode, "--hold-timeout", "20s", "--hold-max", "30s")
+			w := startWriters(t, s.addr, plainClients)
+			old := stable(t, g)
+			done := make(chan error, 2)
+			for i := range 2 {
+				go func() { done <- g.FailoverOn(t.Context(), i) }()
 			}
-		}
-		waitFor(t, "another master", func() bool {
-			m, err := g.Master(t.Context())
-			return err == nil && m != old
+			for range 2 {
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+			}
+			waitFor(t, "another master", func() bool {
+				m, err := g.Master(t.Context())
+				return err == nil && m != old
+			})
+			w.firstAckAfter(t, time.Now())
+			master := stable(t, g)
+			if mode != "fast" {
+				w.unharmed(t, master)
+				return
+			}
+			w.finish()
+			h := w.history()
+			h.wantNoErrors(t)
+			t.Logf("acknowledged %d, uncertain %d, lost %d, longest pause %v", h.acked, h.uncertain, len(w.lost(t, master, nil)), h.longestGap)
+			if h.maxUncertain > 1 {
+				t.Errorf("a client got %d -UNCERTAIN; want at most one: it had one command in flight", h.maxUncertain)
+			}
 		})
-		w.firstAckAfter(t, time.Now())
-		master := stable(t, g)
-		if !slices.Contains(follow, "fast") {
-			w.unharmed(t, master)
-			return
-		}
-		w.finish()
-		h := w.history()
-		h.wantNoErrors(t)
-		t.Logf("acknowledged %d, uncertain %d, lost %d, longest pause %v", h.acked, h.uncertain, len(w.lost(t, master, nil)), h.longestGap)
-		if h.maxUncertain > 1 {
-			t.Errorf("a client got %d -UNCERTAIN; want at most one: it had one command in flight", h.maxUncertain)
-		}
-	})
+	}
 }
 
 // A second failover follows as soon as the first one's new master is known. Sentinel
@@ -190,37 +188,39 @@ func TestTwoFailoversAtOnce(t *testing.T) {
 // acknowledged is then lost, whoever asked. Nothing is after the second switch.
 func TestSecondFailoverAtOnce(t *testing.T) {
 	g := quickGroup(t, redistest.Options{})
-	bothModes(t, func(t *testing.T, follow ...string) {
-		s := startRun(t, g, follow...)
-		w := startWriters(t, s.addr, plainClients)
-		watch := watchMajority(t, g, stable(t, g))
-		if err := g.FailoverOn(t.Context(), 0); err != nil {
-			t.Fatal(err)
-		}
-		watch.named(t)
-		watch.end()
-		between, err := g.Master(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		watch = watchMajority(t, g, between)
-		if err := g.FailoverOn(t.Context(), 1); err != nil { // as soon as that is possible
-			t.Fatal(err)
-		}
-		second := watch.named(t)
-		master := stable(t, g)
-		w.finish()
-		h := w.history()
-		h.wantNoErrors(t)
-		after := func(a ack) bool { return a.at.After(second) }
-		if lost := w.lost(t, master, after); len(lost) > 0 {
-			t.Errorf("%d writes acknowledged after the second switch are lost, such as %v", len(lost), lost[:min(3, len(lost))])
-		}
-		t.Logf("acknowledged %d, lost between the failovers %d, longest pause %v", h.acked, len(w.lost(t, master, nil)), h.longestGap)
-		if n := strings.Count(s.log.String(), `msg="master switched"`); n != 2 {
-			t.Errorf("%d switches in the log; want 2", n)
-		}
-	})
+	for _, mode := range modes() {
+		t.Run(mode, func(t *testing.T) {
+			s := startRun(t, g, "--follow", mode)
+			w := startWriters(t, s.addr, plainClients)
+			watch := watchMajority(t, g, stable(t, g))
+			if err := g.FailoverOn(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+			watch.named(t)
+			watch.end()
+			between, err := g.Master(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			watch = watchMajority(t, g, between)
+			if err := g.FailoverOn(t.Context(), 1); err != nil { // as soon as that is possible
+				t.Fatal(err)
+			}
+			second := watch.named(t)
+			master := stable(t, g)
+			w.finish()
+			h := w.history()
+			h.wantNoErrors(t)
+			after := func(a ack) bool { return a.at.After(second) }
+			if lost := w.lost(t, master, after); len(lost) > 0 {
+				t.Errorf("%d writes acknowledged after the second switch are lost, such as %v", len(lost), lost[:min(3, len(lost))])
+			}
+			t.Logf("acknowledged %d, lost between the failovers %d, longest pause %v", h.acked, len(w.lost(t, master, nil)), h.longestGap)
+			if n := strings.Count(s.log.String(), `msg="master switched"`); n != 2 {
+				t.Errorf("%d switches in the log; want 2", n)
+			}
+		})
+	}
 }
 
 // A replica that can't follow the new master makes the leader's +switch-master wait
@@ -294,21 +294,23 @@ func TestMonitoredAnewAndReset(t *testing.T) {
 // The promoted node is behind a slow network.
 func TestSlowNetwork(t *testing.T) {
 	g := quickGroup(t, redistest.Options{Relays: true})
-	bothModes(t, func(t *testing.T, follow ...string) {
-		s := startRun(t, g, follow...)
-		w := startWriters(t, s.addr, plainClients)
-		old := stable(t, g)
-		for _, n := range otherThan(g, old) {
-			n.Relay().Delay(60*time.Millisecond, 20*time.Millisecond)
-		}
-		if err := g.Failover(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		waitFor(t, "another master", func() bool { m, err := g.Master(t.Context()); return err == nil && m != old })
-		w.firstAckAfter(t, time.Now())
-		for _, n := range otherThan(g, old) {
-			n.Relay().Heal()
-		}
-		w.unharmed(t, stable(t, g))
-	})
+	for _, mode := range modes() {
+		t.Run(mode, func(t *testing.T) {
+			s := startRun(t, g, "--follow", mode)
+			w := startWriters(t, s.addr, plainClients)
+			old := stable(t, g)
+			for _, n := range otherThan(g, old) {
+				n.Relay().Delay(60*time.Millisecond, 20*time.Millisecond)
+			}
+			if err := g.Failover(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "another master", func() bool { m, err := g.Master(t.Context()); return err == nil && m != old })
+			w.firstAckAfter(t, time.Now())
+			for _, n := range otherThan(g, old) {
+				n.Relay().Heal()
+			}
+			w.unharmed(t, stable(t, g))
+		})
+	}
 }

@@ -21,7 +21,7 @@ func startProcess(tb testing.TB, g *redistest.Group, more ...string) (*started, 
 		args = append(args, "--sentinel", string(a))
 	}
 	cmd := exec.CommandContext(tb.Context(), os.Args[0], append(args, more...)...)
-	cmd.Env = append(os.Environ(), asCommand+"=1")
+	cmd.Env = append(os.Environ(), asProgram+"=1")
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }

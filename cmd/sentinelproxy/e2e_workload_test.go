@@ -226,12 +226,20 @@ type majorityWatch struct {
 	switched []time.Time // +switch-master, as each Sentinel published it
 }
 
+// With an old of nil none is to be replaced: any name counts.
 func watchMajority(tb testing.TB, g *redistest.Group, old *redistest.Node) *majorityWatch {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(tb.Context())
-	m := &majorityWatch{stop: cancel, names: make(map[topology.Addr]string), old: string(old.Addr())}
+	m := &majorityWatch{stop: cancel, names: make(map[topology.Addr]string)}
+	if old != nil {
+		m.old = string(old.Addr())
+	}
 	for _, addr := range g.SentinelAddrs() {
 		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1})
+		if old == nil { // they do not even run yet
+			m.wg.Go(func() { m.poll(ctx, c, addr, g.Name()) })
+			continue
+		}
 		sub := c.Subscribe(ctx, "+switch-master")
 		if _, err := sub.Receive(ctx); err != nil {
 			tb.Fatalf("subscribe at %s: %v", addr, err)
@@ -278,6 +286,19 @@ func (m *majorityWatch) heard(from topology.Addr, master string, at time.Time) {
 	}
 }
 
+// named returns when a majority first named a master.
+func (m *majorityWatch) named(tb testing.TB) time.Time {
+	tb.Helper()
+	waitFor(tb, "a majority", func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return !m.majority.IsZero()
+	})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.majority
+}
+
 func (m *majorityWatch) listen(ctx context.Context, sub *redis.PubSub) {
 	defer sub.Close()
 	for {
@@ -291,19 +312,6 @@ func (m *majorityWatch) listen(ctx context.Context, sub *redis.PubSub) {
 		m.switched = append(m.switched, time.Now())
 		m.mu.Unlock()
 	}
-}
-
-// named waits until a majority names another master, and returns when it did.
-func (m *majorityWatch) named(tb testing.TB) time.Time {
-	tb.Helper()
-	var at time.Time
-	waitFor(tb, "a majority to name another master", func() bool {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		at = m.majority
-		return !at.IsZero()
-	})
-	return at
 }
 
 // result returns when a majority first named another master, and when the last

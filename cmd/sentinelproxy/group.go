@@ -43,15 +43,19 @@ type (
 		Ready() (ok bool, reason string)
 		Status(ctx context.Context) any
 		SetLogin(l config.Login) error
+		SetSentinelLogin(l config.Login)
+		Switchover(ctx context.Context, req topology.SwitchoverRequest, tell func(topology.SwitchoverStep)) (topology.SwitchoverResult, error)
 	}
 	server interface {
 		runner
 		prometheus.Collector
 		SetRoute(r topology.Route)
+		Drained(ctx context.Context, gen uint64) error
 		Alive() bool
 		Ready() (ok bool, reason string)
 		Status(ctx context.Context) any
 		SetLogin(l config.Login) error
+		SetOutage(o config.Outage)
 	}
 )
 
@@ -62,7 +66,7 @@ type parts struct {
 	server     func(m config.Master, o serverHooks, log *slog.Logger) (server, error)
 }
 
-// What a part calls; the functions return at once.
+// What a part calls; the functions return at once unless they say otherwise.
 type (
 	followerHooks struct {
 		observe func(topology.Observation)
@@ -72,6 +76,8 @@ type (
 		publish func(topology.Route)
 		poll    func()
 		setFast func(bool)
+		// drained blocks until nothing is under way on the data path; see [proxy.Server.Drained].
+		drained func(ctx context.Context, gen uint64) error
 	}
 	serverHooks struct {
 		listeners []net.Listener
@@ -88,12 +94,13 @@ type group struct {
 	controller controller
 	server     server
 	endpoint   *endpoint.Server // all groups' one; nil when it is off
+	ending     chan struct{}    // closed when run is asked to end
 }
 
 // newGroup joins a master's parts. It starts nothing; the hooks are not called
 // before run.
 func newGroup(p parts, m config.Master, lns []net.Listener, drain time.Duration, log *slog.Logger) (*group, error) {
-	g := &group{master: m, listeners: lns}
+	g := &group{master: m, listeners: lns, ending: make(chan struct{})}
 	var err error
 	g.server, err = p.server(m, serverHooks{
 		listeners: lns,
@@ -107,6 +114,7 @@ func newGroup(p parts, m config.Master, lns []net.Listener, drain time.Duration,
 		publish: g.server.SetRoute,
 		poll:    func() { g.follower.Poll() },
 		setFast: func(fast bool) { g.follower.SetFast(fast) },
+		drained: g.server.Drained,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("master %s: %w", m.Name, err)
@@ -128,6 +136,7 @@ type ended struct {
 // goes on: what is in flight may still need a route. It returns when all parts
 // have ended; a part that ends by itself ends the others, in the same order.
 func (g *group) run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { close(g.ending) })()
 	data, stopData := context.WithCancel(ctx)
 	defer stopData()
 	control, stopControl := context.WithCancel(context.WithoutCancel(ctx))
@@ -180,6 +189,28 @@ func (g *group) addrNames() []string {
 
 // Name returns the master's name.
 func (g *group) Name() string { return g.master.Name }
+
+// errEnding calls off a switchover: the drain must not wait for it.
+var errEnding = errors.New("the sidecar is stopping")
+
+// Switchover moves the master to another node; see [failover.Controller.Switchover]. It
+// is called off, if it still can be, when the group is asked to end.
+func (g *group) Switchover(
+	ctx context.Context, req topology.SwitchoverRequest, tell func(topology.SwitchoverStep),
+) (topology.SwitchoverResult, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		select {
+		case <-g.ending:
+			cancel(errEnding)
+		case <-ctx.Done():
+		}
+	}()
+	defer func() { cancel(nil); <-over }()
+	return g.controller.Switchover(ctx, req, tell)
+}
 
 // Ready reports whether a verified master is served and takes our connections, or
 // why not.

@@ -22,15 +22,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asCommand) != "" {
-		main()
-		return
+	if os.Getenv(asProgram) != "" || slices.Contains(os.Args, deadmanName) {
+		main() // ends the process
 	}
 	goleak.VerifyTestMain(m)
 }
-
-// asCommand, set in the environment, makes the test binary the command itself.
-const asCommand = "TEST_AS_SENTINELPROXY"
 
 // patience is how long a test waits for what must happen.
 const patience = 10 * time.Second
@@ -63,6 +59,7 @@ type fakePart struct {
 
 	mu       sync.Mutex // guards the fields below
 	password string
+	outage   string // the last policy it was given
 	reason   string // why not Ready; "" is ready
 	stuck    bool   // not Alive
 }
@@ -101,6 +98,23 @@ func (f *fakePart) Report(topology.Report)       { f.j.add("report") }
 func (f *fakePart) SetRoute(topology.Route)      { f.j.add("route") }
 func (f *fakePart) Status(context.Context) any   { return map[string]string{"fake": f.name} }
 
+func (f *fakePart) SetSentinelLogin(config.Login) { f.j.add("sentinel login") }
+
+func (f *fakePart) Drained(context.Context, uint64) error { return nil }
+
+func (f *fakePart) Switchover(
+	ctx context.Context, req topology.SwitchoverRequest, tell func(topology.SwitchoverStep),
+) (topology.SwitchoverResult, error) {
+	f.j.add("switchover")
+	if req.To == "never:1" {
+		<-ctx.Done()
+		f.j.add("switchover called off: " + context.Cause(ctx).Error())
+		return topology.SwitchoverResult{Outcome: topology.SwitchoverAborted, Err: "called off"}, ctx.Err()
+	}
+	tell(topology.SwitchoverStep{Name: topology.StepPreflight, Status: topology.StepOK})
+	return topology.SwitchoverResult{Outcome: topology.SwitchoverReady, To: req.To}, nil
+}
+
 func (f *fakePart) Ready() (bool, string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -118,6 +132,18 @@ func (f *fakePart) SetLogin(l config.Login) error {
 	defer f.mu.Unlock()
 	f.password = l.Password.Reveal()
 	return nil
+}
+
+func (f *fakePart) SetOutage(o config.Outage) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.outage = o.After.String() + " " + o.Policy.String()
+}
+
+func (f *fakePart) outagePolicy() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.outage
 }
 
 func (f *fakePart) login() string {

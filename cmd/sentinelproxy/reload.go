@@ -67,6 +67,11 @@ func (r *reloader) apply(c config.Change, next config.Config) bool {
 		r.running.LogLevel = next.LogLevel
 		return true
 	}
+	if c.Setting == "control.token_file" {
+		r.sidecar.control.setToken(next.Control.Token)
+		r.running.Control.TokenFile, r.running.Control.Token = next.Control.TokenFile, next.Control.Token
+		return true
+	}
 	old, m := masterOf(r.running, c.Master), masterOf(next, c.Master)
 	g := r.sidecar.group(c.Master)
 	if old == nil || m == nil || g == nil {
@@ -74,9 +79,14 @@ func (r *reloader) apply(c config.Change, next config.Config) bool {
 	}
 	var err error
 	switch c.Setting {
+	case "outage.after", "outage.policy":
+		g.server.SetOutage(m.Outage)
+		old.Outage = m.Outage
+		return true
 	case "redis.password_file":
 		err = errors.Join(g.controller.SetLogin(m.Redis), g.server.SetLogin(m.Redis))
 	case "sentinel.password_file":
+		g.controller.SetSentinelLogin(m.Sentinel)
 		err = g.follower.SetLogin(m.Sentinel)
 	default:
 		return false

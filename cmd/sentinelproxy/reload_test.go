@@ -5,8 +5,10 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
+	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 )
 
 func TestReload(t *testing.T) {
@@ -49,6 +51,15 @@ func TestReload(t *testing.T) {
 	next.Masters[0].Sentinel.Password = "s2"
 	if got := reload(); !strings.Contains(got, "applied=1 waiting=1") || f.follower.login() != "s2" {
 		t.Errorf("log %q, follower's password %q; want what waits told again and the new password", got, f.follower.login())
+	}
+
+	rule, err := outage.ParseRule("read:apikey-*=stale")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.Masters[0].Outage = config.Outage{After: config.After{Fixed: true, For: time.Second}, Policy: outage.Policy{rule}}
+	if got := reload(); !strings.Contains(got, "applied=2 waiting=1") || f.server.outagePolicy() != "1s read:apikey-*=stale" {
+		t.Errorf("log %q, outage policy %q; want the new one in force", got, f.server.outagePolicy())
 	}
 
 	loadErr = &config.InvalidError{Mistakes: []config.Mistake{{Origin: config.Origin{File: "c.yaml", Line: 3, Key: "auth"}, Problem: "wrong"}}}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"os"
@@ -93,7 +94,8 @@ func logStart(log *slog.Logger, s *sidecar) {
 	if a := s.AdminAddr(); a != nil {
 		admin = a.String()
 	}
-	log.Info("sidecar started", "version", b.Version, "revision", b.Revision, "config", s.cfg.File, "admin", admin)
+	log.Info("sidecar started", "version", b.Version, "revision", b.Revision, "config", s.cfg.File, "admin", admin,
+		"control", cmp.Or(s.cfg.Control.Socket, "off"))
 	if s.endpoint != nil {
 		e := s.endpoint.Status()
 		log.Info("sentinel endpoint listening", "listen", e.Listen, "masters", e.Masters)
@@ -103,7 +105,8 @@ func logStart(log *slog.Logger, s *sidecar) {
 		m := g.master
 		clients += m.MaxClients
 		log.Info("listening", "master_name", m.Name, "listen", g.addrNames(), "sentinels", m.Sentinels, "auth", m.Auth,
-			"hold_timeout", m.Hold.Timeout, "hold_max", m.Hold.Max, "fence_mode", m.Fence)
+			"hold_timeout", m.Hold.Timeout, "hold_max", m.Hold.Max,
+			"outage_after", m.Outage.After, "outage_policy", m.Outage.Policy, "fence_mode", m.Fence)
 	}
 	// Beside clients: pipes, pinned backends, Sentinels, probes, the admin server.
 	others := 1000

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/sentinelproxy/sentinelproxy/control"
 	"github.com/sentinelproxy/sentinelproxy/endpoint"
 	"github.com/sentinelproxy/sentinelproxy/health"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
@@ -23,8 +25,9 @@ type sidecar struct {
 	cfg      config.Config
 	log      *slog.Logger
 	groups   []*group
-	admin    *health.Server   // nil when it is off
-	adminLn  net.Listener     // nil when admin is
+	admin    *health.Server // nil when it is off
+	adminLn  net.Listener   // nil when admin is
+	control  controls
 	endpoint *endpoint.Server // for clients in Sentinel mode; nil when it is off
 	registry *prometheus.Registry
 
@@ -54,7 +57,7 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 	defer func() {
 		if err != nil {
 			closeAll(slices.Concat(lns...))
-			for _, ln := range []net.Listener{s.adminLn, endpointLn} {
+			for _, ln := range []net.Listener{s.adminLn, s.control.ln, endpointLn} {
 				if ln != nil {
 					_ = ln.Close() // the error at hand says more
 				}
@@ -73,6 +76,8 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 		}
 		errs = append(errs, err)
 	}
+	s.control.ln, err = listenControl(ctx, cfg.Control)
+	errs = append(errs, err)
 	if cfg.SentinelListen != "" {
 		endpointLn, err = listen(ctx, config.Listen{Network: "tcp", Address: cfg.SentinelListen})
 		if err != nil {
@@ -101,6 +106,7 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 	if err := s.register(); err != nil {
 		return nil, err
 	}
+	s.control.join(s)
 	if s.adminLn != nil {
 		s.admin, err = health.New(s.adminOptions())
 		if err != nil {
@@ -133,6 +139,9 @@ func (s *sidecar) register() error {
 
 func (s *sidecar) adminOptions() health.Options {
 	o := health.Options{Listener: s.adminLn, Alive: s.alive, Gatherer: s.registry, Build: build(), Log: s.log}
+	if s.control.admin != nil {
+		o.Orders = map[string]http.Handler{control.PathSwitchover: s.control.admin}
+	}
 	for _, g := range s.groups {
 		o.Groups = append(o.Groups, g)
 	}
@@ -168,8 +177,13 @@ func (s *sidecar) supervise(ctx context.Context) {
 	adminEnd := make(chan error, 1) // one value: never full
 	go func() { adminEnd <- s.runAdmin(watching) }()
 
+	// It ends with the first request to stop: what can be called off is, so that the
+	// drain need not wait for it.
+	controlEnd := make(chan error, 1) // one value: never full
+	go func() { controlEnd <- s.control.run(serving) }()
+
 	var errs []error
-	asked, adminOver := ctx.Done(), (<-chan error)(adminEnd)
+	asked, adminOver, controlOver := ctx.Done(), (<-chan error)(adminEnd), (<-chan error)(controlEnd)
 	for running > 0 {
 		select {
 		case <-asked:
@@ -180,11 +194,17 @@ func (s *sidecar) supervise(ctx context.Context) {
 		case err := <-adminOver: // by itself, so it is broken
 			adminOver = nil
 			errs = append(errs, err)
+		case err := <-controlOver:
+			controlOver = nil
+			errs = append(errs, err)
 		}
 		if s.admin != nil {
 			s.admin.Drain()
 		}
 		stop()
+	}
+	if controlOver != nil {
+		errs = append(errs, <-controlOver)
 	}
 	stopAdmin()
 	if adminOver != nil {

@@ -58,6 +58,11 @@ func (c failoverController) SetLogin(l config.Login) error {
 	return nil
 }
 
+// SetSentinelLogin changes the account of switchovers on the Sentinels.
+func (c failoverController) SetSentinelLogin(l config.Login) {
+	c.Controller.SetSentinelLogin(l.User, l.Password.Reveal())
+}
+
 func newController(m config.Master, h controllerHooks, log *slog.Logger) (controller, error) {
 	fence, err := route.ParseFenceMode(string(m.Fence))
 	if err != nil {
@@ -79,14 +84,20 @@ func newController(m config.Master, h controllerHooks, log *slog.Logger) (contro
 			Demote:      demote,
 			HoldTimeout: limit(m.Hold.Timeout),
 			HoldMax:     limit(m.Hold.Max),
+
+			OfferReplicas: true, // a reload may bring a policy that wants them
 		},
 		Publish:       h.publish,
 		PollSentinels: h.poll,
 		SetFast:       h.setFast,
+		Drained:       h.drained,
 		Username:      m.Redis.User,
 		Password:      m.Redis.Password.Reveal(),
 		Log:           log,
 		StateFile:     m.StateFile,
+
+		SentinelUsername: m.Sentinel.User,
+		SentinelPassword: m.Sentinel.Password.Reveal(),
 	})
 	if err != nil {
 		return nil, err
@@ -122,12 +133,18 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 		DrainTimeout: max(h.drain, time.Nanosecond), // 0 there is the default, here no drain at all
 		MaxClients:   m.MaxClients,
 		RetryWrites:  retry,
+		Outage:       outagePolicy(m.Outage),
 		Log:          log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return proxyServer{s}, nil
+}
+
+// outagePolicy translates a configured policy.
+func outagePolicy(o config.Outage) proxy.Outage {
+	return proxy.Outage{Fixed: o.After.Fixed, After: o.After.For, Rules: o.Policy}
 }
 
 // proxyServer is a Server whose Status is any JSON-able value.
@@ -141,3 +158,6 @@ func (s proxyServer) SetLogin(l config.Login) error {
 	s.Server.SetLogin(l.User, l.Password.Reveal())
 	return nil
 }
+
+// SetOutage changes the policy, also for an outage that goes on.
+func (s proxyServer) SetOutage(o config.Outage) { s.Server.SetOutage(outagePolicy(o)) }

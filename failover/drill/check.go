@@ -12,6 +12,10 @@ type Switch struct {
 	// Lossy says that the old master could not hand over: it crashed, hung or was
 	// cut off. Then Redis may lose what it acknowledged and had not replicated.
 	Lossy bool
+	// Until is when losses end to be excused, if that is before the promotion:
+	// clients that were cut off with the old master may write to it for as long as
+	// a lease lasts, and no longer. Zero is Promoted.
+	Until time.Duration
 	// LagBytes is how far the promoted node was behind the old master, by the last
 	// replication offsets that both told.
 	LagBytes int64
@@ -22,31 +26,20 @@ type Switch struct {
 // is not fit for a drill.
 const lagExcused = time.Second
 
-// Loss counts acknowledged effects that are gone, by what became of them.
-type Loss struct {
-	Total int `json:"total"`
-	// Lag were acknowledged within a second before a crash, or after it until the
-	// promotion: the old master had not replicated them.
-	Lag int `json:"lag"`
-	// Stale were sent after another master had been promoted: somebody
-	// acknowledged them who had no right to.
-	Stale int `json:"stale"`
-}
-
-// Unexplained returns the losses that replication lag does not explain.
-func (l Loss) Unexplained() int { return l.Total - l.Lag }
-
 // Findings are what the checker found in one history.
 type Findings struct {
 	Commands     int `json:"commands"`     // answered
 	Acknowledged int `json:"acknowledged"` // of them, writes answered without an error
-	Errors       int `json:"errors"`       // error replies, -UNCERTAIN aside
+	Errors       int `json:"errors"`       // error replies, those below aside
+	Fenced       int `json:"fenced"`       // -NOREPLICAS and -MASTERDOWN: nobody vouches for a master
 	Uncertain    int `json:"uncertain"`    // -UNCERTAIN
 	Unanswered   int `json:"unanswered"`   // sent, and the connection broke or the time ran out
 	Disconnects  int `json:"disconnects"`
 
-	Lost       Loss `json:"lost"`
-	Duplicated int  `json:"duplicated"` // effects that happened more often than they were sent
+	Lost   Loss        `json:"lost"`
+	Losses []LostWrite `json:"losses"` // each of them, the first thousand
+
+	Duplicated int `json:"duplicated"` // effects that happened more often than they were sent
 	// RefusedExecuted are writes that were refused and took effect all the same.
 	RefusedExecuted int `json:"refused_executed"`
 	StaleReads      int `json:"stale_reads"` // own acknowledged writes that a read missed and that are there
@@ -64,7 +57,7 @@ type Findings struct {
 // master in between. It is pure, and takes some seconds where registers are hard
 // to judge.
 func Check(h History, f Final, switches []Switch) Findings {
-	c := checker{h: h, f: f, switches: switches}
+	c := checker{h: h, f: f, switches: switches, out: Findings{Losses: []LostWrite{}}}
 	c.count()
 	for client, ops := range h.Clients {
 		if client >= len(f.Present) {
@@ -103,6 +96,8 @@ func (c *checker) sample(format string, args ...any) {
 // count adds up how commands ended.
 func (c *checker) count() {
 	c.out.Disconnects = len(c.h.Disconnects)
+	c.out.Fenced = c.h.Fenced
+	c.out.Errors = -c.h.Fenced // they are told apart
 	for _, ops := range c.h.Clients {
 		for _, op := range ops {
 			if op.Kind == OpMessage {
@@ -125,41 +120,6 @@ func (c *checker) count() {
 			}
 		}
 	}
-}
-
-// lose counts n effects of an acknowledged command that are gone.
-func (c *checker) lose(what string, op Op, n int) {
-	c.out.Lost.Total += n
-	why := "no failover explains it"
-	switch {
-	case c.lagged(op):
-		c.out.Lost.Lag += n
-		why = "not replicated when the master was lost"
-	case c.stale(op):
-		c.out.Lost.Stale += n
-		why = "acknowledged by a master that had been replaced"
-	}
-	c.sample("%s, acknowledged at %v, is lost: %s", what, op.End.Round(time.Millisecond), why)
-}
-
-// lagged reports whether replication lag explains that op is lost.
-func (c *checker) lagged(op Op) bool {
-	for _, s := range c.switches {
-		if s.Lossy && op.End >= s.Fault-lagExcused && op.Begin <= s.Promoted {
-			return true
-		}
-	}
-	return false
-}
-
-// stale reports whether op began after a promotion, and before the next fault.
-func (c *checker) stale(op Op) bool {
-	for _, s := range c.switches {
-		if op.Begin > s.Promoted {
-			return true
-		}
-	}
-	return false
 }
 
 // writes checks a client's keys that were written once, and its reads of them.

@@ -4,5 +4,7 @@ package drill
 
 import "syscall"
 
+const diesWithParent = false
+
 // dieWithParent can't be asked for here.
 func dieWithParent() *syscall.SysProcAttr { return nil }

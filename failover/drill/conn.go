@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
@@ -20,10 +21,29 @@ type conn struct {
 	scan    resp.Replies
 }
 
-// dial connects. When ctx ends, a wait for a reply may go on for grace.
+// dialAs is dial, and logs in.
+func dialAs(ctx context.Context, addr string, login Login, timeout, grace time.Duration) (*conn, error) {
+	c, err := dial(ctx, addr, timeout, grace)
+	if err != nil {
+		return nil, err
+	}
+	if auth := login.command(); auth != nil {
+		if _, err := c.ask(auth...); err != nil {
+			c.close()
+			return nil, fmt.Errorf("log in: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// dial connects to host:port, or unix:/path. When ctx ends, a wait for a reply may go on for grace.
 func dial(ctx context.Context, addr string, timeout, grace time.Duration) (*conn, error) {
 	d := net.Dialer{Timeout: timeout}
-	nc, err := d.DialContext(ctx, "tcp", addr)
+	network := "tcp"
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		network, addr = "unix", path
+	}
+	nc, err := d.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -180,7 +180,7 @@ func runDrill(t *testing.T, o Options) Report {
 // connections: clients go on writing to the replaced master.
 func TestNaiveFollowerLoses(t *testing.T) {
 	t.Parallel()
-	plan, err := PlanOf("failover")
+	plan, err := PlanOf("failover", Variant{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,16 +201,12 @@ func TestResendingProxyDoubles(t *testing.T) {
 	t.Parallel()
 	const moment = 500 * time.Millisecond
 	plan := Plan{Kind: "hiccup", Short: "the master stops for a moment", Times: 1, script: func(ctx context.Context, s *scene) error {
-		master, err := s.group.Master(ctx)
+		master, err := s.group.master(ctx)
 		if err != nil {
 			return err
 		}
 		s.fault(master, "SIGSTOP for a moment")
-		if err := master.Pause(); err != nil {
-			return err
-		}
-		err = pause(ctx, moment)
-		if err := errors.Join(err, master.Resume()); err != nil {
+		if err := master.hang(ctx, moment); err != nil {
 			return err
 		}
 		return s.settle(ctx)

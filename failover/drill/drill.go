@@ -5,13 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
@@ -27,7 +24,12 @@ type Options struct {
 	// SLO returns what a round of that plan is held to, given what it is by
 	// default. Nil leaves it.
 	SLO func(expected SLO) (SLO, error)
-	// DownAfter is how long a node must be silent to be called down; default 1s.
+	// Remote is the group to drill, where that is not one of the drill's own.
+	Remote *Remote
+	// Deadman undoes faults if this process dies.
+	Deadman Deadman
+	// DownAfter is how long a node must be silent to be called down; default 1s. Of
+	// a remote group it is what its Sentinels say.
 	DownAfter time.Duration
 	// Quick makes a group whole again after some four seconds instead of eleven.
 	Quick bool
@@ -47,16 +49,19 @@ const (
 // drill is one Run. Its goroutine owns it.
 type drill struct {
 	o       Options
-	group   *redistest.Group
+	group   group
 	proxies []Proxy
+	facts   Facts  // of a remote group, as the drill began
+	prefix  string // of all keys and channels
 
 	// observer is the one of the round under way; nil between rounds.
 	observer atomic.Pointer[Observer]
 }
 
-// Run starts a group of its own, puts the proxies before it, and drills. The
-// error says why that was not possible; a bad verdict is none. It ends all that
-// it started.
+// Run starts a group of its own, or takes a remote one that the guard rails let
+// pass, puts the proxies before it, and drills. The error says why that was not
+// possible; a bad verdict is none. It ends all that it started, and of a remote
+// group it leaves no key behind.
 func Run(ctx context.Context, o Options) (r Report, err error) {
 	o.Times = cmp.Or(o.Times, o.Plan.Times)
 	o.Clients = cmp.Or(o.Clients, 16)
@@ -68,25 +73,36 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	if len(o.Proxies) == 0 {
 		return r, errors.New("drill: no proxy to stand before the group")
 	}
-	d := &drill{o: o}
-	o.Say("starting a master, two replicas and three Sentinels")
-	d.group, err = redistest.Start(ctx, redistest.Options{
-		DownAfter: o.DownAfter, FailoverTimeout: failoverTimeout, Quick: o.Quick, Relays: o.Plan.relays,
-	})
-	if err != nil {
-		return r, err
+	d := &drill{o: o, prefix: "drill:"}
+	if o.Remote != nil {
+		if err := d.takeRemote(ctx); err != nil {
+			return r, err
+		}
+	} else {
+		o.Say("starting a master, two replicas and three Sentinels")
+		g, err := startOwn(ctx, o)
+		if err != nil {
+			return r, err
+		}
+		defer func() { err = errors.Join(err, g.Stop()) }()
+		d.group = g
 	}
-	defer func() { err = errors.Join(err, d.group.Stop()) }()
 	defer func() { err = errors.Join(err, d.stopProxies()) }()
 	if err := d.startProxies(ctx); err != nil {
 		return r, err
+	}
+	if o.Plan.Needs.Switchover && d.proxies[0].Switchover == nil {
+		return r, fmt.Errorf("%s takes no orders: give it control.listen (or control.token_file), or drill failover instead", d.proxies[0].Name)
 	}
 	return d.run(ctx)
 }
 
 func (d *drill) startProxies(ctx context.Context) error {
-	t := Target{Group: d.group.Name(), Sentinels: d.group.SentinelAddrs(), OnRoute: d.route}
-	for _, n := range d.group.Nodes() {
+	t := Target{Group: d.group.Name(), Login: d.group.login(), OnRoute: d.route}
+	for _, s := range d.group.sentinels() {
+		t.Sentinels = append(t.Sentinels, s.Addr())
+	}
+	for _, n := range d.group.nodes() {
 		t.Nodes = append(t.Nodes, n.Addr())
 	}
 	for _, start := range d.o.Proxies {
@@ -95,7 +111,7 @@ func (d *drill) startProxies(ctx context.Context) error {
 			return err
 		}
 		d.proxies = append(d.proxies, p)
-		if err := answering(ctx, p); err != nil {
+		if err := d.answering(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -113,11 +129,11 @@ func (d *drill) stopProxies() error {
 }
 
 // answering waits until clients of p are served.
-func answering(ctx context.Context, p Proxy) error {
+func (d *drill) answering(ctx context.Context, p Proxy) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	for {
-		err := ping(ctx, p.Addr)
+		_, err := askOnce(ctx, p.Addr, d.clients(), "PING")
 		if err == nil {
 			return nil
 		}
@@ -127,17 +143,12 @@ func answering(ctx context.Context, p Proxy) error {
 	}
 }
 
-func ping(ctx context.Context, addr string) error {
-	c, err := dial(ctx, addr, time.Second, 0)
-	if err != nil {
-		return err
+// clients returns what the workload logs in as.
+func (d *drill) clients() Login {
+	if d.o.Remote == nil {
+		return Login{}
 	}
-	defer c.close()
-	v, err := c.do("PING")
-	if err == nil && v.Type == '-' {
-		err = fmt.Errorf("PING: %s", v.Str)
-	}
-	return err
+	return d.o.Remote.Clients
 }
 
 // route passes a route of the sidecar on to the observer.
@@ -155,7 +166,10 @@ func (d *drill) route(r topology.Route) {
 // run drills round by round.
 func (d *drill) run(ctx context.Context) (Report, error) {
 	r := Report{
-		Schema: Schema, Kind: d.o.Plan.Kind, Began: time.Now(), Clients: d.o.Clients, DownAfter: ms(d.o.DownAfter),
+		Schema: Schema, Kind: d.o.Plan.Kind, Variant: d.o.Plan.variant(), Group: "ephemeral", Began: time.Now(), Clients: d.o.Clients, DownAfter: ms(d.o.DownAfter),
+	}
+	if d.o.Remote != nil {
+		r.Group = d.group.Name()
 	}
 	var err error
 	if r.Redis, err = d.version(ctx); err != nil {
@@ -165,6 +179,11 @@ func (d *drill) run(ctx context.Context) (Report, error) {
 	const mixed = 4 // rounds in which a soak has done each of its faults
 	plans := d.o.Plan.rounds(d.o.Times)
 	for i, p := range plans {
+		if i > 0 && d.o.Remote != nil {
+			if err := d.between(ctx, p); err != nil {
+				return r, err
+			}
+		}
 		d.o.Say(fmt.Sprintf("round %d of %d: %s", i+1, len(plans), p.Short))
 		round, err := d.round(ctx, p, i)
 		if err != nil {
@@ -193,21 +212,34 @@ func (d *drill) round(ctx context.Context, p Plan, number int) (Round, error) {
 		}
 	}
 	began := time.Now()
+	w, err := d.sweeper(ctx)
+	if err != nil {
+		return Round{}, err
+	}
 	loads, histories, marks, err := d.work(ctx, p, number, began)
-	if err != nil {
+	var finals []Final
+	if err == nil {
+		finals, err = d.finals(ctx, loads, histories)
+	}
+	cleaning := ctx
+	if d.o.Remote != nil { // also where the drill was interrupted
+		cleaning = context.WithoutCancel(ctx)
+	}
+	if err := errors.Join(err, d.clean(cleaning, loads, histories, w)); err != nil {
 		return Round{}, err
 	}
-	finals, err := d.finals(ctx, loads, histories)
-	if err != nil {
-		return Round{}, err
-	}
-	r := Round{Kind: p.Kind, SLO: slo, Failovers: failovers(marks, histories[0])}
-	changes := switches(marks, p.Lossy)
+	r := Round{Kind: p.Kind, SLO: slo, Failovers: failovers(marks, histories[0]), Notes: p.notes(marks, histories[0])}
+	changes := p.switches(marks, d.o.DownAfter)
 	for i, h := range histories {
 		r.Columns = append(r.Columns, Column{
 			Name: d.proxies[i].Name, Findings: Check(h, finals[i], changes),
 			FirstError: h.FirstError, Incomplete: h.Full, Pace: measure(h), Breaches: []string{},
 		})
+	}
+	if p.side == SideMinority {
+		for i, h := range histories {
+			r.Columns[i].RecoveryMS = ms(recovery(marks, h))
+		}
 	}
 	r.Columns[0].Breaches = slo.judge(r.Columns[0])
 	r.Seconds = time.Since(began).Round(time.Millisecond).Seconds()
@@ -228,7 +260,7 @@ func (d *drill) work(ctx context.Context, p Plan, number int, began time.Time) (
 	var works []*Workload
 	for i, proxy := range d.proxies {
 		l := Load{
-			Addr: proxy.Addr, Prefix: fmt.Sprintf("drill:%d:%d:", number, i), Clients: d.o.Clients,
+			Addr: proxy.Addr, Login: d.clients(), Prefix: fmt.Sprintf("%s%d:%d:", d.prefix, number, i), Clients: d.o.Clients,
 			Pace: d.o.Pace, Timeout: clientTimeout, MaxOps: maxOps,
 		}
 		loads, works = append(loads, l), append(works, StartWorkload(ctx, began, l))
@@ -255,7 +287,11 @@ func (d *drill) perform(ctx context.Context, p Plan, obs *Observer) error {
 	if err := pause(ctx, warmUp); err != nil {
 		return err
 	}
-	if err := p.script(ctx, &scene{group: d.group, observer: obs, times: d.o.Times}); err != nil {
+	s := &scene{
+		group: d.group, observer: obs, times: d.o.Times, plan: p, remote: d.o.Remote != nil, deadman: d.o.Deadman,
+		switchover: d.proxies[0].Switchover,
+	}
+	if err := p.script(ctx, s); err != nil {
 		return err
 	}
 	return pause(ctx, coolDown)
@@ -263,40 +299,40 @@ func (d *drill) perform(ctx context.Context, p Plan, obs *Observer) error {
 
 // watched says whom to observe: past relays, so that a cut blinds nobody.
 func (d *drill) watched() Watched {
-	w := Watched{Group: d.group.Name(), Sentinels: d.group.SentinelAddrs(), Nodes: make(map[topology.Addr]string)}
-	for _, n := range d.group.Nodes() {
+	w := Watched{
+		Group: d.group.Name(), Nodes: make(map[topology.Addr]string), At: make(map[topology.Addr]string),
+		Login: d.group.login(), SentinelLogin: d.group.sentinelLogin(),
+	}
+	for _, s := range d.group.sentinels() {
+		w.Sentinels = append(w.Sentinels, s.Addr())
+		w.At[s.Addr()] = string(s.DirectAddr())
+	}
+	for _, n := range d.group.nodes() {
 		w.Nodes[n.Addr()] = string(n.DirectAddr())
 	}
 	return w
 }
 
-// finals reads back what the workloads left behind, and removes it.
+// finals reads back what the workloads left behind.
 func (d *drill) finals(ctx context.Context, loads []Load, histories []History) ([]Final, error) {
-	master, err := d.group.Master(ctx)
+	master, err := d.group.master(ctx)
 	if err != nil {
 		return nil, err
 	}
 	finals := make([]Final, len(loads))
 	for i, l := range loads {
-		if finals[i], err = readFinal(ctx, string(master.DirectAddr()), l, histories[i]); err != nil {
+		if finals[i], err = readFinal(ctx, string(master.DirectAddr()), d.clients(), l, histories[i]); err != nil {
 			return nil, err
 		}
 	}
-	_, err = master.Do(ctx, "FLUSHALL", "ASYNC") // the group is the drill's own
-	return finals, err
+	return finals, nil
 }
 
 // version asks Redis for its version.
 func (d *drill) version(ctx context.Context) (string, error) {
-	reply, err := d.group.Nodes()[0].Do(ctx, "INFO", "server")
+	in, err := infoOf(ctx, d.group.nodes()[0])
 	if err != nil {
 		return "", fmt.Errorf("ask Redis for its version: %w", err)
 	}
-	text, _ := reply.(string)
-	lines := strings.Split(text, "\r\n")
-	i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "redis_version:") })
-	if i < 0 {
-		return "unknown", nil
-	}
-	return strings.TrimPrefix(lines[i], "redis_version:"), nil
+	return cmp.Or(in["redis_version"], "unknown"), nil
 }

@@ -20,8 +20,8 @@ type Final struct {
 
 // readFinal asks the master at addr for all that h's commands may have left
 // behind. load is the one that h is of.
-func readFinal(ctx context.Context, addr string, load Load, h History) (Final, error) {
-	c, err := dial(ctx, addr, 30*time.Second, 0)
+func readFinal(ctx context.Context, addr string, login Login, load Load, h History) (Final, error) {
+	c, err := dialAs(ctx, addr, login, 30*time.Second, 0)
 	if err != nil {
 		return Final{}, err
 	}

@@ -28,7 +28,7 @@ frontend redis
 backend master
     option tcp-check
     tcp-check connect
-    tcp-check send PING\r\n
+%s    tcp-check send PING\r\n
     tcp-check expect string +PONG
     tcp-check send info\ replication\r\n
     tcp-check expect string role:master
@@ -46,6 +46,10 @@ func StartHAProxy(ctx context.Context, t Target) (Proxy, error) {
 	if err != nil {
 		return Proxy{}, ErrNoHAProxy
 	}
+	login, err := haproxyLogin(t.Login)
+	if err != nil {
+		return Proxy{}, err
+	}
 	dir, err := os.MkdirTemp("", "drill-haproxy-")
 	if err != nil {
 		return Proxy{}, err
@@ -55,7 +59,7 @@ func StartHAProxy(ctx context.Context, t Target) (Proxy, error) {
 		return Proxy{}, errors.Join(err, os.RemoveAll(dir))
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, haproxyRecipe, addr)
+	fmt.Fprintf(&b, haproxyRecipe, addr, login)
 	for i, n := range t.Nodes {
 		fmt.Fprintf(&b, "    server n%d %s check inter 1s\n", i, n)
 	}
@@ -68,6 +72,21 @@ func StartHAProxy(ctx context.Context, t Target) (Proxy, error) {
 		return Proxy{}, errors.Join(err, os.RemoveAll(dir))
 	}
 	return Proxy{Name: "haproxy", Addr: addr, Stop: func() error { return errors.Join(p.stop(), os.RemoveAll(dir)) }}, nil
+}
+
+// haproxyLogin returns the recipe's lines that log its check in.
+func haproxyLogin(l Login) (string, error) {
+	auth := l.command()
+	if auth == nil {
+		return "", nil
+	}
+	plain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.", r)
+	}
+	if strings.ContainsFunc(l.User+l.Password, func(r rune) bool { return !plain(r) }) {
+		return "", errors.New("--beside-haproxy: HAProxy's check can log in only with letters, digits, -, _ and . in user and password")
+	}
+	return "    tcp-check send " + strings.Join(auth, `\ `) + `\r\n` + "\n    tcp-check expect string +OK\n", nil
 }
 
 // freeAddr returns an address of loopback that was free a moment ago. Whoever

@@ -21,6 +21,7 @@ const (
 	OpPop                        // BLPOP from the queue; Got is the item, 0 for none
 	OpPublish                    // PUBLISH of Arg
 	OpMessage                    // a message that arrived; Got is its number
+	OpRenew                      // EXPIRE of a counter, a list or the queue
 )
 
 // write reports whether the command changes data.
@@ -28,7 +29,7 @@ func (k OpKind) write() bool {
 	switch k {
 	case OpWrite, OpCount, OpAppend, OpRegWrite, OpPush, OpPop:
 		return true
-	case OpRead, OpRegRead, OpPublish, OpMessage:
+	case OpRead, OpRegRead, OpPublish, OpMessage, OpRenew:
 	}
 	return false
 }
@@ -68,6 +69,7 @@ type History struct {
 	// Disconnects are the times at which a client lost its connection or could
 	// not open one, sorted.
 	Disconnects []time.Duration
+	Fenced      int    // of the refused commands, those answered -NOREPLICAS or -MASTERDOWN
 	FirstError  string // the text of the earliest error; "" if there was none
 	// Full says that a client's record was at its limit, so the client stopped.
 	Full bool
@@ -78,6 +80,7 @@ type record struct {
 	chunks      [][]Op
 	size, limit int
 	disconnects []time.Duration
+	fenced      int
 	errText     string
 	errAt       time.Duration
 	full        bool
@@ -115,6 +118,7 @@ func join(began time.Time, took time.Duration, records []*record) History {
 		h.Clients = append(h.Clients, slices.Concat(r.chunks...))
 		h.Disconnects = append(h.Disconnects, r.disconnects...)
 		h.Full = h.Full || r.full
+		h.Fenced += r.fenced
 		if r.errText != "" && (first < 0 || r.errAt < first) {
 			first, h.FirstError = r.errAt, r.errText
 		}

@@ -29,10 +29,11 @@ td:first-child,th:first-child{text-align:left}.bad{color:#c62828}small{color:#57
 svg text{font:11px system-ui,sans-serif;fill:#57606a}.ok{fill:#2f81f7}.err{fill:#c62828}.wait{fill:none;stroke:#e08700;stroke-width:1.5}
 .mark{stroke:#57606a;stroke-dasharray:3 3}
 </style></head><body>
-<h1>drill {{.Kind}} <b class="{{.Verdict}}">{{upper .Verdict}}</b></h1>
+<h1>drill {{.Kind}}{{with .Variant}} ({{.}}){{end}} <b class="{{.Verdict}}">{{upper .Verdict}}</b></h1>
 <p>Redis {{.Redis}}, down-after {{.DownAfter}} ms, {{.Clients}} clients, begun {{.Began.Format "2006-01-02 15:04:05 MST"}}.</p>
 {{range $n, $round := .Rounds}}
 <h2>Round {{inc $n}}: {{.Kind}}</h2>
+{{range .Notes}}<p>{{.}}.</p>{{end}}
 {{range (index .Columns 0).Breaches}}<p class="bad">{{.}}</p>{{end}}
 <table><tr><th></th>{{range .Columns}}<th>{{.Name}}</th>{{end}}</tr>
 <tr><td>commands answered</td>{{range .Columns}}<td>{{thousands .Commands}}</td>{{end}}</tr>
@@ -42,12 +43,14 @@ svg text{font:11px system-ui,sans-serif;fill:#57606a}.ok{fill:#2f81f7}.err{fill:
 <tr><td>writes acknowledged</td>{{range .Columns}}<td>{{thousands .Acknowledged}}</td>{{end}}</tr>
 <tr><td>lost (by lag, to a stale master)</td>{{range .Columns}}<td>{{thousands .Lost.Total}} ({{thousands .Lost.Lag}}, {{thousands .Lost.Stale}})</td>{{end}}</tr>
 <tr><td>duplicated</td>{{range .Columns}}<td>{{thousands .Duplicated}}</td>{{end}}</tr>
+<tr><td>fenced</td>{{range .Columns}}<td>{{thousands .Fenced}}</td>{{end}}</tr>
 <tr><td>stale reads</td>{{range .Columns}}<td>{{thousands .StaleReads}}</td>{{end}}</tr>
 <tr><td>out of order</td>{{range .Columns}}<td>{{thousands .Disorder}}</td>{{end}}</tr>
 <tr><td>registers not linearizable</td>{{range .Columns}}<td>{{.Registers.Bad}} of {{.Registers.Checked}}</td>{{end}}</tr>
 <tr><td>longest pause of a client</td>{{range .Columns}}<td>{{millis .Pace.LongestPauseMS}}</td>{{end}}</tr>
 <tr><td>p50 / p99 / p99.9</td>{{range .Columns}}<td>{{millis .Pace.P50MS}} / {{millis .Pace.P99MS}} / {{millis .Pace.P999MS}}</td>{{end}}</tr>
 </table>
+{{with (index .Columns 0).Losses}}<details><summary>what was lost</summary><ul>{{range .}}<li>{{.What}}, acknowledged at {{millis .AtMS}}: {{.Why}}</li>{{end}}</ul></details>{{end}}
 {{range .Columns}}<h3>{{.Name}}</h3>{{chart .Pace $round.Failovers}}{{end}}
 {{range .Failovers}}<h3>{{.Fault}}</h3><p><small>{{if .Switched}}The promoted node was {{.LagBytes}} bytes behind.{{end}}</small></p>
 <table><tr><th>step</th><th>after the fault</th><th>node</th></tr>

@@ -2,6 +2,7 @@ package drill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ type Kind string
 // The kinds of drills.
 const (
 	KindFailover       Kind = "failover"
+	KindSwitchover     Kind = "switchover"
 	KindCrash          Kind = "crash"
 	KindHang           Kind = "hang"
 	KindPartition      Kind = "partition"
@@ -29,78 +31,130 @@ const (
 type Plan struct {
 	Kind  Kind
 	Short string   // one line
-	Steps []string // what happens, in order
-	Times int      // how often by default: rounds, or failovers in a row for a flap
+	Steps []string // what happens, in order, to a group of the drill's own
+	// Remote is the same for a group that others run; nil is Steps.
+	Remote []string
+	Worst  string // what may go wrong there
+	Needs  Needs
+	Times  int // how often by default: rounds, or failovers in a row for a flap
 	// Lossy says that the old master cannot hand over: Redis itself may lose what
 	// it acknowledged and had not replicated.
 	Lossy bool
 
-	relays bool // the nodes must be cut off from everyone
+	side   Side   // of a partition
+	when   When   // of a leader's loss
+	strict Strict // of a switchover
+	relays bool   // the nodes must be cut off from everyone
 	// costs is the longest pause expected beside the time to detect the fault.
 	costs  time.Duration
 	script func(ctx context.Context, s *scene) error // nil for a soak
 }
 
-// Plans returns all kinds.
-func Plans() []Plan {
-	const planned, unplanned = 2 * time.Second, 3500 * time.Millisecond
-	return []Plan{
-		{
-			Kind: KindFailover, Short: "a planned failover", Times: 1, costs: planned, script: failoverScript,
-			Steps: []string{"SENTINEL FAILOVER", "wait until the group is whole"},
-		},
-		{
-			Kind: KindCrash, Short: "the master crashes", Times: 1, Lossy: true, costs: unplanned, script: crashScript,
-			Steps: []string{"kill -9 the master", "start it again after 3s, once another master is named", "wait until the group is whole"},
-		},
-		{
-			Kind: KindHang, Short: "the master stops answering for 6s, and wakes up", Times: 1, Lossy: true, costs: unplanned, script: hangScript,
-			Steps: []string{"SIGSTOP the master", "SIGCONT after 6s", "wait until the group is whole"},
-		},
-		{
-			Kind: KindPartition, Short: "the master is cut off from everyone for 6s", Times: 1, Lossy: true, relays: true, costs: unplanned, script: partitionScript,
-			Steps: []string{"hold back every byte from and to the master", "let them pass after 6s", "wait until the group is whole"},
-		},
-		{
-			Kind: KindSentinelLoss, Short: "every Sentinel dies, after a replica", Times: 1, costs: planned, script: sentinelLossScript,
-			Steps: []string{"kill -9 one replica", "kill -9 every Sentinel, once they call it down", "start all again after 4s", "wait until the group is whole"},
-		},
-		{
-			Kind: KindReplicaLoss, Short: "a replica dies", Times: 1, costs: planned, script: replicaLossScript,
-			Steps: []string{"kill -9 one replica", "start it again after 4s", "wait until the group is whole"},
-		},
-		{
-			Kind: KindLeaderLoss, Short: "the leading Sentinel dies after the promotion", Times: 1, Lossy: true, script: leaderLossScript,
-			Steps: []string{
-				"SENTINEL SIMULATE-FAILURE crash-after-promotion, and SENTINEL FAILOVER, at one Sentinel",
-				"start that Sentinel again 2s after its death", "wait until the group is whole",
-			},
-		},
-		{
-			Kind: KindFlap, Short: "planned failovers in a row", Times: 10, costs: planned, script: flapScript,
-			Steps: []string{"SENTINEL FAILOVER, again and again, as soon as the group is whole"},
-		},
-		{
-			Kind: KindRollingRestart, Short: "every node restarts, the master after a failover", Times: 1, costs: planned, script: rollingScript,
-			Steps: []string{"restart each replica in turn", "SENTINEL FAILOVER", "restart the old master", "wait until the group is whole"},
-		},
-		{
-			Kind: KindSoak, Short: "failovers, crashes and hangs, one after the other", Times: 200, Lossy: true, costs: unplanned,
-			Steps: []string{"failover, crash, failover, hang, and again", "look for growth of goroutines, descriptors and memory"},
-		},
-	}
+// Needs is what a kind asks of a group that others run, and of the sidecar.
+type Needs struct {
+	Supervisor bool // something that restarts what ends
+	Cutter     bool // commands that cut and heal
+	Debug      bool // DEBUG, on the master
+	Disk       bool // the master reloads its data when it restarts
+	Own        bool // only a group of the drill's own will do
+	Switchover bool // the sidecar can hand the master over
+	Automatic  bool // the Sentinels must start a failover by themselves
 }
 
-// PlanOf returns the plan of that kind, or an error that names all.
-func PlanOf(name string) (Plan, error) {
+// When is where in a failover its leader is lost.
+type When string
+
+// The moments that Sentinel can be asked to die at.
+const (
+	WhenElection  When = "election"
+	WhenPromotion When = "promotion"
+)
+
+// Strict says whether a switchover waits until a majority names the new master.
+type Strict bool
+
+// Variant says which variant of a kind is meant. The zero Variant is the usual one.
+type Variant struct {
+	Side   Side   // of a partition; default SideMajority
+	When   When   // of leader-loss; default WhenPromotion
+	Strict Strict // of switchover
+}
+
+// variant names what is not usual, or "".
+func (p Plan) variant() string {
+	switch {
+	case p.side == SideMinority:
+		return string(p.side)
+	case p.when == WhenElection:
+		return string(p.when)
+	case bool(p.strict):
+		return "strict"
+	}
+	return ""
+}
+
+// PlanOf returns the plan of that kind and variant. The error says every mistake.
+func PlanOf(name string, v Variant) (Plan, error) {
 	var names []string
 	for _, p := range Plans() {
 		if string(p.Kind) == name {
-			return p, nil
+			return p.as(v)
 		}
 		names = append(names, string(p.Kind))
 	}
 	return Plan{}, fmt.Errorf("%q: no such drill; want one of %s", name, strings.Join(names, ", "))
+}
+
+// as returns that variant of p.
+func (p Plan) as(v Variant) (Plan, error) {
+	var errs []error
+	refuse := func(flag, value string, want Kind, values ...string) {
+		if p.Kind != want {
+			errs = append(errs, fmt.Errorf("--%s is for %s; this is %s", flag, want, p.Kind))
+		} else if !slices.Contains(values, value) {
+			errs = append(errs, fmt.Errorf("--%s: found %q; want %s", flag, value, strings.Join(values, " or ")))
+		}
+	}
+	if v.Side != "" {
+		refuse("side", string(v.Side), KindPartition, string(SideMajority), string(SideMinority))
+		p.side = v.Side
+	}
+	if v.When != "" {
+		refuse("when", string(v.When), KindLeaderLoss, string(WhenElection), string(WhenPromotion))
+		p.when = v.When
+	}
+	if v.Strict {
+		refuse("strict", "", KindSwitchover, "")
+		p.strict, p.costs = v.Strict, strictPause
+	}
+	if p.side == SideMinority {
+		minority(&p)
+	}
+	if p.when == WhenElection {
+		p.Short, p.Lossy, p.costs = "the leading Sentinel dies after its election, and nobody is promoted", false, 2*time.Second
+		p.Steps = []string{
+			"SENTINEL SIMULATE-FAILURE crash-after-election, and SENTINEL FAILOVER, at one Sentinel",
+			"start that Sentinel again 2s after its death", "wait until the group is whole",
+		}
+		p.Remote = []string{
+			"SENTINEL SIMULATE-FAILURE crash-after-election, and SENTINEL FAILOVER, at {sentinel}, which dies",
+			"wait until its supervisor has restarted it and the group is whole",
+		}
+	}
+	return p, errors.Join(errs...)
+}
+
+// minority makes a partition one in which the clients are on the losing side.
+func minority(p *Plan) {
+	p.Short = "the master, the sidecar and its clients are cut off from all others for 10s"
+	p.Steps = []string{
+		"hold back every byte between master, sidecar and clients here, replicas and Sentinels there",
+		"let them pass after 10s", "wait until the group is whole",
+	}
+	p.Remote = []string{
+		"run --cut-cmd with DRILL_SIDE=minority: it separates {master} and the sidecar from all others",
+		"run --heal-cmd after 10s", "wait until the group is whole",
+	}
 }
 
 // rounds returns what to do in each round, given how often.
@@ -116,10 +170,20 @@ func (p Plan) rounds(times int) []Plan {
 			all[i] = Plans()[n]
 		}
 		return all
-	case KindFailover, KindCrash, KindHang, KindPartition, KindSentinelLoss, KindReplicaLoss, KindLeaderLoss, KindRollingRestart:
+	case KindFailover, KindSwitchover, KindCrash, KindHang, KindPartition, KindSentinelLoss, KindReplicaLoss, KindLeaderLoss, KindRollingRestart:
 	}
 	return slices.Repeat([]Plan{p}, times)
 }
+
+// switchPause and strictPause are what a switchover may cost, the machine's
+// unpunctuality included.
+const (
+	switchPause = 500 * time.Millisecond
+	strictPause = 1500 * time.Millisecond
+)
+
+// recoverWithin is how soon after a partition has healed clients are served.
+const recoverWithin = time.Second
 
 // Expected returns the objectives that a round is held to by default. downAfter
 // is how long a node must be silent to be called down.
@@ -129,6 +193,7 @@ func (p Plan) Expected(clients int, downAfter time.Duration) SLO {
 		s[o.name] = 0
 	}
 	delete(s, maxPause)
+	delete(s, maxRecovery)
 	if p.costs > 0 {
 		s[maxPause] = ms(p.costs)
 	}
@@ -138,6 +203,11 @@ func (p Plan) Expected(clients int, downAfter time.Duration) SLO {
 		if p.costs > 0 {
 			s[maxPause] = ms(p.costs + downAfter)
 		}
+	}
+	if p.side == SideMinority {
+		delete(s, maxFenced) // that they are told is the point
+		s[maxRecovery] = ms(recoverWithin)
+		s[maxPause] = ms(awayMinority + recoverWithin)
 	}
 	return s
 }

@@ -112,7 +112,7 @@ func TestTimeline(t *testing.T) {
 	if got, want := textOf(t, got), textOf(t, want); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	changes := switches(marks, true)
+	changes := Plan{Lossy: true}.switches(marks, time.Second)
 	if len(changes) != 2 || changes[0] != (Switch{Fault: s, Promoted: 4 * s, Lossy: true, LagBytes: 7}) || changes[1].Fault != 20*s {
 		t.Errorf("switches %+v", changes)
 	}

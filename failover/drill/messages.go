@@ -19,7 +19,10 @@ type queue struct {
 func (q *queue) push(c *client, conn *conn) error {
 	q.pushed++
 	_, err := c.exec(conn, Op{Kind: OpPush, Arg: q.pushed}, nil, "RPUSH", q.key, decimal(q.pushed))
-	return err
+	if err != nil {
+		return err
+	}
+	return c.renew(conn, q.key) // a queue that was empty is a new key, without an end to its life
 }
 
 // pop waits for an item, a second at most, so that a stop is soon noticed.
@@ -57,7 +60,7 @@ func (n *news) subscribe(ctx context.Context, c *client) {
 }
 
 func (n *news) listen(ctx context.Context, c *client) error {
-	conn, err := dial(ctx, c.load.Addr, c.load.Timeout, 0)
+	conn, err := dialAs(ctx, c.load.Addr, c.load.Login, c.load.Timeout, 0)
 	if err != nil {
 		return err
 	}

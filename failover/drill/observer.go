@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"net"
@@ -22,7 +23,14 @@ type Watched struct {
 	// Nodes are the data nodes by the address that the group knows them by, and
 	// where they are asked: past anything that a drill cuts.
 	Nodes map[topology.Addr]string
+	// At is where a Sentinel is asked, if not at the address it is known by.
+	At map[topology.Addr]string
+	// The observer's accounts.
+	Login, SentinelLogin Login
 }
+
+// at returns where a Sentinel is asked.
+func (w Watched) at(s topology.Addr) string { return cmp.Or(w.At[s], string(s)) }
 
 // Mark is one thing that was seen, by the drill itself or by its observer.
 type Mark struct {
@@ -82,11 +90,11 @@ func NewObserver(w Watched, began time.Time) *Observer {
 func (o *Observer) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, s := range o.w.Sentinels {
-		wg.Go(func() { o.ask(ctx, string(s), o.sentinel(s)) })
+		wg.Go(func() { o.ask(ctx, o.w.at(s), o.w.SentinelLogin, o.sentinel(s)) })
 		wg.Go(func() { o.listen(ctx, s) })
 	}
 	for addr, at := range o.w.Nodes {
-		wg.Go(func() { o.ask(ctx, at, o.node(addr)) })
+		wg.Go(func() { o.ask(ctx, at, o.w.Login, o.node(addr)) })
 	}
 	wg.Wait()
 }
@@ -119,12 +127,12 @@ func (o *Observer) Settled() bool {
 }
 
 // ask repeats question until ctx ends, on a new connection where one was lost.
-func (*Observer) ask(ctx context.Context, at string, question func(*conn) error) {
+func (*Observer) ask(ctx context.Context, at string, login Login, question func(*conn) error) {
 	const patience = 500 * time.Millisecond
 	tick := time.NewTicker(observeEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		c, err := dial(ctx, at, patience, 0)
+		c, err := dialAs(ctx, at, login, patience, 0)
 		for err == nil && ctx.Err() == nil {
 			if err = question(c); err != nil {
 				break
@@ -220,7 +228,7 @@ func (o *Observer) role(addr topology.Addr, r topology.Role, offset int64) {
 func (o *Observer) listen(ctx context.Context, s topology.Addr) {
 	const patience = 500 * time.Millisecond
 	for ctx.Err() == nil {
-		if c, err := dial(ctx, string(s), patience, 0); err == nil {
+		if c, err := dialAs(ctx, o.w.at(s), o.w.SentinelLogin, patience, 0); err == nil {
 			o.events(ctx, c, s)
 			c.close()
 		}

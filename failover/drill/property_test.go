@@ -61,7 +61,7 @@ func (s *store) apply(client int, op Op) int64 {
 			s.queue = s.queue[1:]
 			return n
 		}
-	case OpPublish, OpMessage:
+	case OpPublish, OpMessage, OpRenew:
 	}
 	return 0
 }

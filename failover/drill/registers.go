@@ -25,7 +25,7 @@ type Registers struct {
 // Bad returns how many are not known to be right.
 func (r Registers) Bad() int { return r.Illegal + r.Undecided }
 
-// registerPatience bounds the search for one register.
+// registerPatience bounds each search for one register.
 const registerPatience = 10 * time.Second
 
 // checkRegisters judges each register by itself.
@@ -43,7 +43,10 @@ func checkRegisters(h History, switches []Switch, patience time.Duration) Regist
 		r.Checked++
 		usable := usableOps(ops[key])
 		verdict := linear(usable, registerState{known: true}, patience)
-		if verdict == porcupine.Illegal && holdsInParts(usable, switches, patience) {
+		// Where an undone write is excused it does not matter whether the whole is
+		// illegal or not decided: finding that it is takes all orders of all commands
+		// that were held at the same time.
+		if verdict != porcupine.Ok && holdsInParts(usable, switches, patience) {
 			r.Rewound++
 			continue
 		}

@@ -15,7 +15,9 @@ const Schema = 1
 type Report struct {
 	Schema    int       `json:"schema"`
 	Kind      Kind      `json:"kind"`
-	Verdict   string    `json:"verdict"` // "pass" or "fail"
+	Variant   string    `json:"variant,omitempty"` // minority, election or strict
+	Group     string    `json:"group"`             // "ephemeral", or the master's name
+	Verdict   string    `json:"verdict"`           // "pass" or "fail"
 	Began     time.Time `json:"began"`
 	Seconds   float64   `json:"seconds"`
 	Redis     string    `json:"redis"` // version
@@ -30,6 +32,7 @@ type Round struct {
 	Kind      Kind       `json:"kind"`
 	Seconds   float64    `json:"seconds"`
 	SLO       SLO        `json:"slo"`
+	Notes     []string   `json:"notes"` // what the kind makes worth knowing
 	Failovers []Failover `json:"failovers"`
 	// Columns are the proxies before the same group at the same time. The first is
 	// the one that is judged.
@@ -40,10 +43,13 @@ type Round struct {
 type Column struct {
 	Findings
 
-	Name       string   `json:"name"`
-	FirstError string   `json:"first_error,omitempty"`
-	Incomplete bool     `json:"incomplete"` // a client's record was full
-	Pace       Pace     `json:"pace"`
+	Name       string `json:"name"`
+	FirstError string `json:"first_error,omitempty"`
+	Incomplete bool   `json:"incomplete"` // a client's record was full
+	Pace       Pace   `json:"pace"`
+	// RecoveryMS is the time from the end of a partition in which the clients were
+	// on the losing side to the first success; 0 for other drills.
+	RecoveryMS float64  `json:"recovery_ms"`
 	Breaches   []string `json:"breaches"` // of the SLO; of the first column only
 }
 
@@ -90,6 +96,9 @@ func (r Report) total(column int) Column {
 		t.Pace.P999MS = max(t.Pace.P999MS, c.Pace.P999MS)
 		t.Pace.MaxMS = max(t.Pace.MaxMS, c.Pace.MaxMS)
 	}
+	for _, round := range r.Rounds {
+		t.RecoveryMS = max(t.RecoveryMS, round.Columns[column].RecoveryMS)
+	}
 	slices.Sort(pauses)
 	t.Pace.LongestPauseMS = pauses[len(pauses)/2]
 	return t
@@ -109,6 +118,7 @@ func (f Findings) plus(o Findings) Findings {
 	f.Commands += o.Commands
 	f.Acknowledged += o.Acknowledged
 	f.Errors += o.Errors
+	f.Fenced += o.Fenced
 	f.Uncertain += o.Uncertain
 	f.Unanswered += o.Unanswered
 	f.Disconnects += o.Disconnects
@@ -125,6 +135,7 @@ func (f Findings) plus(o Findings) Findings {
 	f.Registers.Undecided += o.Registers.Undecided
 	f.Published += o.Published
 	f.Received += o.Received
+	f.Losses = slices.Concat(f.Losses, o.Losses)
 	f.Samples = slices.Concat(f.Samples, o.Samples)
 	return f
 }

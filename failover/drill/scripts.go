@@ -9,52 +9,84 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sentinelproxy/sentinelproxy/internal/faultnet"
-	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
+	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
 // scene is what a script works on.
 type scene struct {
-	group    *redistest.Group
+	group    group
 	observer *Observer
 	times    int // failovers in a row
+	plan     Plan
+	remote   bool // the group is others': a supervisor restarts what ends
+	deadman  Deadman
+	// switchover hands the master over through the sidecar; nil where that cannot.
+	switchover func(context.Context) error
 }
-
-// settleTimeout is how long a group may take to be whole again: an old master is
-// demoted after some ten seconds, a leader's death costs two failover-timeouts.
-const settleTimeout = 90 * time.Second
 
 // settle waits until the group is whole.
-func (s *scene) settle(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
-	defer cancel()
-	return s.group.WaitStable(ctx)
-}
+func (s *scene) settle(ctx context.Context) error { return s.group.settle(ctx) }
 
-func (s *scene) fault(n *redistest.Node, what string) { s.observer.Mark(MarkFault, n.Addr(), what) }
-func (s *scene) healed(n *redistest.Node)             { s.observer.Mark(MarkHealed, n.Addr(), "") }
+func (s *scene) fault(m member, what string) { s.observer.Mark(MarkFault, m.Addr(), what) }
+func (s *scene) healed(m member)             { s.observer.Mark(MarkHealed, m.Addr(), "") }
 
 // replica returns a node that follows the master.
-func (s *scene) replica(ctx context.Context) (*redistest.Node, error) {
-	master, err := s.group.Master(ctx)
+func (s *scene) replica(ctx context.Context) (member, error) {
+	master, err := s.group.master(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range s.group.Nodes() {
-		if n != master {
-			return n, nil
+	for _, m := range s.group.nodes() {
+		if m.Addr() != master.Addr() {
+			return m, nil
 		}
 	}
 	return nil, errors.New("the group has no replica")
 }
 
+// failoverScript asks the Sentinels for a failover.
 func failoverScript(ctx context.Context, s *scene) error {
-	master, err := s.group.Master(ctx)
+	master, err := s.group.master(ctx)
 	if err != nil {
 		return err
 	}
 	s.fault(master, "SENTINEL FAILOVER")
-	if err := s.group.Failover(ctx); err != nil {
+	if err := s.group.failover(ctx, anySentinel); err != nil {
+		return err
+	}
+	if err := s.moved(ctx, master.Addr()); err != nil {
+		return err
+	}
+	return s.settle(ctx)
+}
+
+// moved waits until another node than old is named. A group may look whole for a
+// moment after a failover was asked for.
+func (s *scene) moved(ctx context.Context, old topology.Addr) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	for {
+		m, err := s.group.master(ctx)
+		if err == nil && m.Addr() != old {
+			return nil
+		}
+		if perr := pause(ctx, 10*observeEvery); perr != nil {
+			return fmt.Errorf("no other master than %s is named: %w", old, errors.Join(perr, err))
+		}
+	}
+}
+
+// switchoverScript has the sidecar hand the master over.
+func switchoverScript(ctx context.Context, s *scene) error {
+	master, err := s.group.master(ctx)
+	if err != nil {
+		return err
+	}
+	s.fault(master, "switchover")
+	if err := s.switchover(ctx); err != nil {
+		return fmt.Errorf("switchover: %w", err)
+	}
+	if err := s.moved(ctx, master.Addr()); err != nil {
 		return err
 	}
 	return s.settle(ctx)
@@ -71,21 +103,21 @@ func flapScript(ctx context.Context, s *scene) error {
 
 func crashScript(ctx context.Context, s *scene) error {
 	const away = 3 * time.Second
-	master, err := s.group.Master(ctx)
+	master, err := s.group.master(ctx)
 	if err != nil {
 		return err
 	}
-	s.fault(master, "kill -9 of the master")
-	if err := master.Kill(); err != nil {
+	s.fault(master, "the master crashes")
+	if err := master.kill(ctx); err != nil {
 		return err
 	}
 	if err := pause(ctx, away); err != nil {
 		return err
 	}
-	if err := s.settle(ctx); err != nil { // another master first: the old one comes back empty
+	if err := s.group.settle(ctx, master); err != nil { // another master first: the old one may come back empty
 		return err
 	}
-	if err := master.Restart(ctx); err != nil {
+	if err := master.back(ctx); err != nil {
 		return err
 	}
 	s.healed(master)
@@ -95,17 +127,17 @@ func crashScript(ctx context.Context, s *scene) error {
 // away is how long a master hangs or is cut off: longer than a failover takes.
 const away = 6 * time.Second
 
+// awayMinority is how long clients are cut off with the old master: longer than a
+// command is held by default, so that they are told.
+const awayMinority = 10 * time.Second
+
 func hangScript(ctx context.Context, s *scene) error {
-	master, err := s.group.Master(ctx)
+	master, err := s.group.master(ctx)
 	if err != nil {
 		return err
 	}
-	s.fault(master, "SIGSTOP of the master")
-	if err := master.Pause(); err != nil {
-		return err
-	}
-	err = pause(ctx, away)
-	if err := errors.Join(err, master.Resume()); err != nil {
+	s.fault(master, "the master hangs")
+	if err := master.hang(ctx, away); err != nil {
 		return err
 	}
 	s.healed(master)
@@ -113,15 +145,22 @@ func hangScript(ctx context.Context, s *scene) error {
 }
 
 func partitionScript(ctx context.Context, s *scene) error {
-	master, err := s.group.Master(ctx)
+	master, err := s.group.master(ctx)
 	if err != nil {
 		return err
 	}
-	s.fault(master, "the master is cut off")
-	master.Relay().Stall(faultnet.Both)
-	err = pause(ctx, away)
-	master.Relay().Heal()
-	if err != nil {
+	side, length := s.plan.side, away
+	what := "the master is cut off"
+	if side == SideMinority {
+		length, what = awayMinority, "the master and its clients are cut off"
+	}
+	s.fault(master, what)
+	err = s.group.cut(ctx, master, side)
+	if err == nil {
+		err = pause(ctx, length)
+	}
+	// Also when ctx has ended, or the cut failed halfway.
+	if err := errors.Join(err, s.group.heal(context.WithoutCancel(ctx))); err != nil {
 		return err
 	}
 	s.healed(master)
@@ -132,39 +171,50 @@ func partitionScript(ctx context.Context, s *scene) error {
 const outage = 4 * time.Second
 
 func replicaLossScript(ctx context.Context, s *scene) error {
-	n, err := s.replica(ctx)
+	m, err := s.replica(ctx)
 	if err != nil {
 		return err
 	}
-	s.fault(n, "kill -9 of a replica")
-	if err := n.Kill(); err != nil {
+	s.fault(m, "a replica crashes")
+	return s.returned(ctx, m, m.kill)
+}
+
+// returned ends m, waits for a while, and lets it return.
+func (s *scene) returned(ctx context.Context, m member, end func(context.Context) error) error {
+	if err := end(ctx); err != nil {
 		return err
 	}
 	if err := pause(ctx, outage); err != nil {
 		return err
 	}
-	if err := n.Restart(ctx); err != nil {
+	if err := m.back(ctx); err != nil {
 		return err
 	}
-	s.healed(n)
+	s.healed(m)
 	return s.settle(ctx)
 }
 
+// sentinelLossScript ends every Sentinel. In a group of the drill's own a replica
+// is down before: one that a supervisor restarts is back too soon.
 func sentinelLossScript(ctx context.Context, s *scene) error {
-	n, err := s.replica(ctx)
+	m, err := s.replica(ctx)
 	if err != nil {
 		return err
 	}
-	s.fault(n, "kill -9 of a replica")
-	if err := n.Kill(); err != nil {
-		return err
+	ended := s.group.sentinels()
+	if !s.remote {
+		s.fault(m, "kill -9 of a replica")
+		if err := m.kill(ctx); err != nil {
+			return err
+		}
+		if err := s.calledDown(ctx); err != nil {
+			return err
+		}
+		ended = append(ended, m)
 	}
-	if err := s.calledDown(ctx); err != nil {
-		return err
-	}
-	s.fault(n, "kill -9 of every Sentinel")
-	for _, v := range s.group.Sentinels() {
-		if err := v.Kill(); err != nil {
+	s.fault(m, "every Sentinel ends")
+	for _, v := range s.group.sentinels() {
+		if err := v.kill(ctx); err != nil {
 			return err
 		}
 	}
@@ -172,13 +222,13 @@ func sentinelLossScript(ctx context.Context, s *scene) error {
 		return err
 	}
 	eg, ectx := errgroup.WithContext(ctx)
-	for _, v := range append(s.group.Sentinels(), n) {
-		eg.Go(func() error { return v.Restart(ectx) })
+	for _, v := range ended {
+		eg.Go(func() error { return v.back(ectx) })
 	}
 	if err := eg.Wait(); err != nil {
 		return err
 	}
-	s.healed(n)
+	s.healed(m)
 	return s.settle(ctx)
 }
 
@@ -186,13 +236,17 @@ func sentinelLossScript(ctx context.Context, s *scene) error {
 func (s *scene) calledDown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	for _, v := range s.group.Sentinels() {
+	for _, v := range s.group.sentinels() {
 		for {
-			reply, err := v.Do(ctx, "SENTINEL", "REPLICAS", s.group.Name())
+			reply, err := v.ask(ctx, "SENTINEL", "REPLICAS", s.group.Name())
 			if err != nil {
 				return fmt.Errorf("SENTINEL REPLICAS of %s: %w", v.Name(), err)
 			}
-			if strings.Contains(fmt.Sprint(reply), "s_down") {
+			down := false
+			for _, row := range reply.Elem {
+				down = down || strings.Contains(pairs(row)["flags"], "s_down")
+			}
+			if down {
 				break
 			}
 			if err := pause(ctx, 10*observeEvery); err != nil {
@@ -201,69 +255,4 @@ func (s *scene) calledDown(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-func leaderLossScript(ctx context.Context, s *scene) error {
-	const leader, rest = 0, 2 * time.Second
-	sentinel := s.group.Sentinels()[leader]
-	if _, err := sentinel.Do(ctx, "SENTINEL", "SIMULATE-FAILURE", "crash-after-promotion"); err != nil {
-		return fmt.Errorf("SENTINEL SIMULATE-FAILURE: %w", err)
-	}
-	s.fault(sentinel, "SENTINEL FAILOVER, whose leader dies after the promotion")
-	if err := s.group.FailoverOn(ctx, leader); err != nil {
-		return err
-	}
-	if err := s.death(ctx, sentinel); err != nil {
-		return err
-	}
-	if err := pause(ctx, rest); err != nil {
-		return err
-	}
-	if err := sentinel.Restart(ctx); err != nil {
-		return err
-	}
-	s.healed(sentinel)
-	return s.settle(ctx)
-}
-
-// death waits until a process has ended by itself.
-func (*scene) death(ctx context.Context, n *redistest.Node) error {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
-	defer cancel()
-	for n.Alive() {
-		if err := pause(ctx, observeEvery); err != nil {
-			return fmt.Errorf("%s should have ended: %w", n.Name(), err)
-		}
-	}
-	return nil
-}
-
-func rollingScript(ctx context.Context, s *scene) error {
-	old, err := s.group.Master(ctx)
-	if err != nil {
-		return err
-	}
-	restart := func(n *redistest.Node) error {
-		s.fault(n, "restart of "+n.Name())
-		if err := n.Terminate(); err != nil {
-			return err
-		}
-		if err := n.Restart(ctx); err != nil {
-			return err
-		}
-		s.healed(n)
-		return s.settle(ctx)
-	}
-	for _, n := range s.group.Nodes() {
-		if n == old {
-			continue
-		}
-		if err := restart(n); err != nil {
-			return err
-		}
-	}
-	if err := failoverScript(ctx, s); err != nil {
-		return err
-	}
-	return restart(old)
 }

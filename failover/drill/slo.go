@@ -27,6 +27,8 @@ const (
 	maxDisorder    = "max-disorder"
 	maxNonlinear   = "max-nonlinear"
 	maxPause       = "max-pause"
+	maxFenced      = "max-fenced"
+	maxRecovery    = "max-recovery"
 )
 
 // objective is one name and what it bounds.
@@ -40,6 +42,7 @@ type objective struct {
 func objectives() []objective {
 	return []objective{
 		{maxErrors, "errors", func(c Column) float64 { return float64(c.Errors) }},
+		{maxFenced, "-NOREPLICAS and -MASTERDOWN answers", func(c Column) float64 { return float64(c.Fenced) }},
 		{maxUncertain, "-UNCERTAIN answers", func(c Column) float64 { return float64(c.Uncertain) }},
 		{maxDisconnects, "disconnects", func(c Column) float64 { return float64(c.Disconnects) }},
 		{maxLost, "acknowledged writes lost", func(c Column) float64 { return float64(c.Lost.Total) }},
@@ -50,6 +53,7 @@ func objectives() []objective {
 		{maxDisorder, "out of order", func(c Column) float64 { return float64(c.Disorder) }},
 		{maxNonlinear, "registers not linearizable", func(c Column) float64 { return float64(c.Registers.Bad()) }},
 		{maxPause, "ms longest pause", func(c Column) float64 { return c.Pace.LongestPauseMS }},
+		{maxRecovery, "ms until clients were served again", func(c Column) float64 { return c.RecoveryMS }},
 	}
 }
 
@@ -94,7 +98,7 @@ func ParseSLO(text string, base SLO) (SLO, error) {
 
 // parseLimit reads a duration for a pause, and a count for all else.
 func parseLimit(name, value string) (float64, error) {
-	if name == maxPause {
+	if name == maxPause || name == maxRecovery {
 		d, err := time.ParseDuration(value)
 		if err != nil || d < 0 {
 			return 0, fmt.Errorf("%s=%s: want a duration such as 3s, or any", name, value)

@@ -57,12 +57,13 @@ func FuzzParseSLO(f *testing.F) {
 func TestObjectives(t *testing.T) {
 	bad := Column{
 		Findings: Findings{
-			Errors: 9, Uncertain: 99, Disconnects: 9, Lost: Loss{Total: 9}, Duplicated: 9, RefusedExecuted: 9,
+			Errors: 9, Fenced: 9, Uncertain: 99, Disconnects: 9, Lost: Loss{Total: 9}, Duplicated: 9, RefusedExecuted: 9,
 			StaleReads: 9, Disorder: 9, Registers: Registers{Checked: 9, Illegal: 4, Undecided: 5},
 		},
 		Pace: Pace{LongestPauseMS: 1e6},
 	}
-	for _, p := range Plans() {
+	bad.RecoveryMS = 1e6
+	for _, p := range append(Plans(), variants(t)...) {
 		s := p.Expected(16, time.Second)
 		if got := s.judge(bad); len(got) != len(s) {
 			t.Errorf("%s: %d breaches of %d objectives: %q", p.Kind, len(got), len(s), got)
@@ -78,9 +79,31 @@ func TestObjectives(t *testing.T) {
 	}
 }
 
+// variants returns the plans that are asked for by more than a kind.
+func variants(tb testing.TB) []Plan {
+	tb.Helper()
+	var all []Plan
+	for _, v := range []struct {
+		kind    Kind
+		Variant Variant
+	}{
+		{KindPartition, Variant{Side: SideMinority}}, {KindLeaderLoss, Variant{When: WhenElection}}, {KindSwitchover, Variant{Strict: true}},
+	} {
+		p, err := PlanOf(string(v.kind), v.Variant)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if p.variant() == "" {
+			tb.Errorf("%s: the variant %+v has no name", v.kind, v.Variant)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
 func TestPlanOf(t *testing.T) {
 	for _, p := range Plans() {
-		got, err := PlanOf(string(p.Kind))
+		got, err := PlanOf(string(p.Kind), Variant{})
 		if err != nil || got.Kind != p.Kind {
 			t.Errorf("PlanOf(%q) = %v, %v", p.Kind, got.Kind, err)
 		}
@@ -90,7 +113,28 @@ func TestPlanOf(t *testing.T) {
 			}
 		}
 	}
-	if _, err := PlanOf("earthquake"); err == nil || !strings.Contains(err.Error(), "rolling-restart") {
+	if _, err := PlanOf("earthquake", Variant{}); err == nil || !strings.Contains(err.Error(), "rolling-restart") {
 		t.Errorf("error %v; want one that names all kinds", err)
+	}
+}
+
+func TestVariantMistakes(t *testing.T) {
+	for name, tt := range map[string]struct {
+		kind string
+		v    Variant
+		want []string
+	}{
+		"another kind's": {"crash", Variant{Side: SideMinority, When: WhenElection, Strict: true}, []string{"--side is for partition", "--when is for leader-loss", "--strict is for switchover"}},
+		"no such side":   {"partition", Variant{Side: "left"}, []string{`--side: found "left"; want majority or minority`}},
+		"no such moment": {"leader-loss", Variant{When: "lunch"}, []string{`--when: found "lunch"; want election or promotion`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := PlanOf(tt.kind, tt.v)
+			for _, want := range tt.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("error %v; want one that says %q", err, want)
+				}
+			}
+		})
 	}
 }

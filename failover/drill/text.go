@@ -10,7 +10,7 @@ import (
 // WriteText writes the report for people.
 func (r Report) WriteText(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "drill %s: %s\n\n", r.Kind, strings.ToUpper(r.Verdict))
+	fmt.Fprintf(&b, "drill %s: %s\n\n", r.name(), strings.ToUpper(r.Verdict))
 	fmt.Fprintf(&b, "Redis %s, down-after %s ms, %d clients, %s, %.0f s\n\n",
 		r.Redis, plain(r.DownAfter), r.Clients, count(len(r.Rounds), "round"), r.Seconds)
 	r.table(&b)
@@ -18,6 +18,14 @@ func (r Report) WriteText(w io.Writer) error {
 	r.wrong(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// name is the kind and its variant.
+func (r Report) name() string {
+	if r.Variant != "" {
+		return string(r.Kind) + " (" + r.Variant + ")"
+	}
+	return string(r.Kind)
 }
 
 // table prints a column for each proxy, added up over the rounds.
@@ -43,6 +51,7 @@ func (r Report) table(b *strings.Builder) {
 	number("commands answered", func(c Column) int { return c.Commands })
 	number("errors", func(c Column) int { return c.Errors })
 	number("uncertain (-UNCERTAIN)", func(c Column) int { return c.Uncertain })
+	number("fenced (-NOREPLICAS, ...)", func(c Column) int { return c.Fenced })
 	number("disconnects", func(c Column) int { return c.Disconnects })
 	number("writes acknowledged", func(c Column) int { return c.Acknowledged })
 	number("  of them lost", func(c Column) int { return c.Lost.Total })
@@ -65,6 +74,9 @@ func (r Report) table(b *strings.Builder) {
 	}
 	duration(pause, func(c Column) float64 { return c.Pace.LongestPauseMS })
 	duration("nobody had a success for", func(c Column) float64 { return c.Pace.SilenceMS })
+	if columns[0].RecoveryMS > 0 {
+		duration("served again after healing", func(c Column) float64 { return c.RecoveryMS })
+	}
 	duration("p50", func(c Column) float64 { return c.Pace.P50MS })
 	duration("p99", func(c Column) float64 { return c.Pace.P99MS })
 	duration("p99.9", func(c Column) float64 { return c.Pace.P999MS })
@@ -77,6 +89,12 @@ const maxTimelines = 3
 func (r Report) timelines(b *strings.Builder) {
 	left := maxTimelines
 	for n, round := range r.Rounds {
+		for _, note := range round.Notes {
+			fmt.Fprintf(b, "\nRound %d: %s.\n", n+1, note)
+		}
+		for _, l := range explained(round.Columns[0].Losses) {
+			fmt.Fprintf(b, "\nRound %d: lost: %s", n+1, l)
+		}
 		for _, f := range round.Failovers {
 			if left--; left < 0 {
 				b.WriteString("\nMore timelines are in the JSON report.\n")
@@ -93,6 +111,22 @@ func (r Report) timelines(b *strings.Builder) {
 			}
 		}
 	}
+}
+
+// maxExplained bounds the lost writes that are printed; the JSON has more.
+const maxExplained = 5
+
+// explained tells lost writes, one line each, and how many are left out.
+func explained(losses []LostWrite) []string {
+	var lines []string
+	for i, l := range losses {
+		if i == maxExplained {
+			lines = append(lines, fmt.Sprintf("and %d more, in the JSON report\n", len(losses)-i))
+			break
+		}
+		lines = append(lines, fmt.Sprintf("%s, acknowledged at %s: %s", l.What, millis0(l.AtMS), l.Why))
+	}
+	return lines
 }
 
 // wrong prints what breaks the verdict, and samples of what was found.

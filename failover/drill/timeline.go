@@ -2,6 +2,7 @@ package drill
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -111,17 +112,71 @@ func lastError(answers []Op, disconnects []time.Duration, from, to time.Duration
 	return at, ok
 }
 
+// leaseShare is how much of down-after a lease lasts; leaseSlack is what the
+// drill's own cut takes until it is in force everywhere.
+const (
+	leaseShare = 0.7
+	leaseSlack = 50 * time.Millisecond
+)
+
 // switches returns what the checker must know of the changes of the master.
-func switches(marks []Mark, lossy bool) []Switch {
+func (p Plan) switches(marks []Mark, downAfter time.Duration) []Switch {
 	var all []Switch
 	fault := time.Duration(0)
 	for _, m := range marks {
 		if m.What == MarkFault {
 			fault = m.At
 		}
-		if m.What == MarkMaster {
-			all = append(all, Switch{Fault: fault, Promoted: m.At, Lossy: lossy, LagBytes: m.LagBytes})
+		if m.What != MarkMaster {
+			continue
 		}
+		s := Switch{Fault: fault, Promoted: m.At, Lossy: p.Lossy, LagBytes: m.LagBytes}
+		if p.side == SideMinority {
+			s.Until = fault + time.Duration(leaseShare*float64(downAfter)) + leaseSlack
+		}
+		all = append(all, s)
 	}
 	return all
+}
+
+// recovery returns how long after the last healing a client had a success; what
+// is left of the history if none had.
+func recovery(marks []Mark, h History) time.Duration {
+	healed := time.Duration(-1)
+	for _, m := range marks {
+		if m.What == MarkHealed {
+			healed = m.At
+		}
+	}
+	if healed < 0 {
+		return 0
+	}
+	for _, op := range h.byEnd() {
+		if op.Outcome == OK && steady(op.Kind) && op.End >= healed {
+			return op.End - healed
+		}
+	}
+	return h.Took - healed
+}
+
+// notes returns what is worth knowing of a round beside its counts.
+func (p Plan) notes(marks []Mark, h History) []string {
+	if p.Kind != KindHang {
+		return []string{}
+	}
+	unacknowledged := 0
+	for _, m := range marks {
+		if m.What != MarkFault {
+			continue
+		}
+		for _, ops := range h.Clients {
+			for _, op := range ops {
+				if op.Kind.write() && op.Outcome.ambiguous() && op.Begin < m.At+away && op.End > m.At {
+					unacknowledged++
+				}
+			}
+		}
+	}
+	return []string{fmt.Sprintf("%s may have reached the master and had no answer while it hung: on waking it may run them, for nobody, "+
+		"until the Sentinels demote it and that is undone", count(unacknowledged, "write"))}
 }

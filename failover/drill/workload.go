@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 
 // Load says how clients work.
 type Load struct {
-	Addr    string // where they connect
+	Addr    string // where they connect: host:port or unix:/path
+	Login   Login  // what they log in as
 	Prefix  string // of every key and channel
 	Clients int    // that write and read; a queue and a channel come on top
 	// Pace is the time between two commands of one client: what is measured is
@@ -111,7 +113,7 @@ func (c *client) lost(err error) {
 
 // session uses one connection. It returns nil when ctx has ended.
 func (c *client) session(ctx context.Context, next func(*conn) error) error {
-	conn, err := dial(ctx, c.load.Addr, c.load.Timeout, c.load.Timeout)
+	conn, err := dialAs(ctx, c.load.Addr, c.load.Login, c.load.Timeout, c.load.Timeout)
 	if err != nil {
 		return err
 	}
@@ -141,8 +143,11 @@ func (c *client) exec(conn *conn, op Op, got func(resp.Value) int64, args ...str
 		op.Outcome = Unanswered
 	case v.Type == '-':
 		op.Outcome = Refused
-		if len(v.Str) > 9 && string(v.Str[:10]) == "UNCERTAIN " {
+		switch word, _, _ := strings.Cut(string(v.Str), " "); word {
+		case "UNCERTAIN":
 			op.Outcome = Uncertain
+		case "NOREPLICAS", "MASTERDOWN":
+			c.record.fenced++
 		}
 		c.record.failed(op.End, string(v.Str))
 	default:
@@ -176,6 +181,12 @@ type mixed struct {
 func (m *mixed) next(c *conn) error {
 	m.step++
 	var err error
+	switch m.step % renewEvery { // in place of reads
+	case 9:
+		return m.renew(c, counterKey(m.load.Prefix, m.id))
+	case 17:
+		return m.renew(c, listKey(m.load.Prefix, m.id))
+	}
 	switch m.step % 8 {
 	case 0, 3:
 		m.writes++
@@ -206,6 +217,16 @@ func (m *mixed) next(c *conn) error {
 		r := uint32(m.step/8+int64(m.id)) % uint32(m.registers)
 		_, err = m.exec(c, Op{Kind: OpRegRead, Key: r}, number, "GET", registerKey(m.load.Prefix, r))
 	}
+	return err
+}
+
+// renewEvery is how many commands a client sends until it renews the life of its
+// counter and its list, which have none by themselves.
+const renewEvery = 64
+
+// renew gives a key its life anew.
+func (c *client) renew(conn *conn, key string) error {
+	_, err := c.exec(conn, Op{Kind: OpRenew}, number, "EXPIRE", key, keyTTL)
 	return err
 }
 

@@ -60,6 +60,10 @@ func (m *Machine) candidate() (topology.Addr, bool) {
 			named = named && c.epoch > m.pair.epoch
 		case c.kind == CauseReplicaMaster:
 			name(c.addr)
+		case c.kind == CauseSwitchover:
+			// We had it elected. Whom, the node's own word tells: there must be one.
+			elected = elected || m.switching != nil && m.switching.committed
+			named = named && !c.aborted
 		}
 	}
 	for a, n := range m.nodes {
@@ -67,13 +71,13 @@ func (m *Machine) candidate() (topology.Addr, bool) {
 			name(a)
 		}
 	}
-	return next, named && elected && next != m.pair.addr && !m.obs.Conflict
+	return next, named && elected && next != "" && next != m.pair.addr && !m.obs.Conflict
 }
 
 // leap returns the candidate if it may be served before a majority names it. Where
 // only the old master's role is in the way, it orders the demotion.
 func (m *Machine) leap(now time.Duration) (choice, bool) {
-	if m.policy.Follow != FollowFast || !m.served || m.ahead.on || m.fromFile || m.failover == nil ||
+	if !m.mayLeap() || !m.served || m.ahead.on || m.fromFile || m.failover == nil ||
 		m.majorityElsewhere() {
 		return choice{}, false
 	}

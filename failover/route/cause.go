@@ -51,6 +51,10 @@ const (
 	// proven gone. Cleared when ours says master and the majority names it, or the old
 	// one says replica (we demote it) or is gone again.
 	CauseOldMaster
+	// CauseSwitchover: a switchover is under way. Cleared when it is called off or its
+	// deadline passes; once Sentinel was told to fail over by its abort event, or after
+	// 5 s if the master says master and our pair is confirmed.
+	CauseSwitchover
 
 	causeEnd
 )
@@ -101,6 +105,8 @@ func (c Cause) String() string {
 		return "regressed"
 	case CauseOldMaster:
 		return "old_master"
+	case CauseSwitchover:
+		return "switchover"
 	case causeEnd:
 	}
 	return "invalid"
@@ -139,6 +145,8 @@ func (c Cause) phrase() string {
 		return "the Sentinels start again at a lower epoch"
 	case CauseOldMaster:
 		return "the old master may be back before a majority names the new one"
+	case CauseSwitchover:
+		return "a switchover is under way"
 	case causeEnd:
 	}
 	return "invalid"
@@ -148,7 +156,8 @@ func (c Cause) phrase() string {
 // a success which is still under way may already be lost.
 func (c Cause) doubts() bool {
 	switch c {
-	case CauseSelected, CauseUnreachable, CauseRefused, CauseRegressed, CauseReplicaClosed, CauseOldMaster:
+	case CauseSelected, CauseUnreachable, CauseRefused, CauseRegressed, CauseReplicaClosed, CauseOldMaster,
+		CauseSwitchover:
 		return false
 	case CausePromoting, CausePromoted, CauseSwitched, CauseMissed, CauseReplicaMaster,
 		CauseMasterDemoted, CauseDemoting, CauseReadOnly, CauseHigherEpoch, CauseConflict, CauseLeaseEnded, causeEnd:
@@ -177,9 +186,10 @@ func (c Cause) sign() bool { return c <= CauseMissed }
 // claim reports whether the cause is a Sentinel's view that contradicts our pair.
 func (c Cause) claim() bool { return c == CauseHigherEpoch || c == CauseConflict }
 
-// loss reports whether commands have nowhere to go, so that even FenceOff holds.
+// loss reports whether even FenceOff holds: commands have nowhere to go, or somebody
+// asked us to.
 func (c Cause) loss() bool {
-	return c == CauseUnreachable || c == CauseMasterDemoted || c == CauseReadOnly || c == CauseRegressed
+	return c == CauseUnreachable || c == CauseMasterDemoted || c == CauseReadOnly || c == CauseRegressed || c == CauseSwitchover
 }
 
 // cause is one open reason to hold. There is one per Sentinel that gives signs, one
@@ -192,7 +202,7 @@ type cause struct {
 	epoch    uint64        // of a claim; of a sign: at which a Sentinel names addr; 0 if none does
 	at       time.Duration // when it was last given: only younger answers clear it
 
-	aborted   bool // a sign: its Sentinel called the failover off
+	aborted   bool // a sign or a switchover: its Sentinel called the failover off
 	withdrawn bool // a claim: its Sentinel now says otherwise
 
 	candidate twice // a sign: addr said replica
@@ -296,6 +306,8 @@ func (m *Machine) cleared(now time.Duration, c *cause) bool {
 		return m.leaseEnd(choice{pair: p, failsafe: m.failsafe, ahead: m.ahead.on}) > now && m.saysMaster(p.addr, c.at)
 	case CauseOldMaster:
 		return m.saysMaster(p.addr, c.at) && (!m.ahead.on || m.saysReplica(c.addr, c.at) || m.gone(c.addr, c.at))
+	case CauseSwitchover:
+		return m.switchoverCleared(now, c)
 	case CauseRegressed, causeEnd:
 	}
 	return false
@@ -368,6 +380,9 @@ func (m *Machine) clear(now time.Duration) {
 		}
 		if c.kind.claim() && !c.withdrawn {
 			m.ignore(c)
+		}
+		if c.kind == CauseSwitchover {
+			m.switching = nil
 		}
 	}
 	clear(m.causes[len(kept):])

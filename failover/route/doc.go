@@ -6,7 +6,8 @@
 // anyone stops new commands, and only a majority of the known Sentinels, together
 // with the node's own word that it is master, lets them go on. With [FollowFast] a
 // promoted node is served ahead of the majority, if the old master is demoted by us
-// or proven gone; until the majority confirms it, its return holds again.
+// or proven gone; until the majority confirms it, its return holds again. A switchover,
+// a failover that was asked of us, holds before Sentinel is told of it.
 //
 //		             majority + role master
 //		discovering ───────────────────────────► serving ◄──────────────┐

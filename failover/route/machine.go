@@ -45,6 +45,7 @@ type Machine struct {
 	// lease itself, which others share.
 	leaseUntil  time.Duration
 	holdTimeout time.Duration
+	replicas    []topology.Addr // as last published
 
 	// Why we hold, in the order raised, and what the Sentinels insist on in vain.
 	causes   []*cause
@@ -66,7 +67,8 @@ type Machine struct {
 	failsafe       []topology.Addr         // the replicas whose word renews the lease
 	lostAt         time.Duration           // when a connection to the master was last lost
 
-	fencing fencing // demoting old masters
+	fencing   fencing     // demoting old masters
+	switching *switchover // under way; nil: none is
 
 	// What was told, so that it is told once.
 	nextAsk    time.Duration
@@ -117,6 +119,18 @@ func (m *Machine) Step(now time.Duration, ev Event) []Action {
 		m.demoted(now, ev)
 	case RightsSeen:
 		m.rights(ev)
+	case SwitchoverBegun:
+		m.begin(now, ev)
+	case SwitchoverCommitted:
+		m.commit(now, ev)
+	case SwitchoverRefused:
+		if m.switching != nil {
+			m.switching.committed = false
+		}
+	case SwitchoverEnded:
+		if m.switching != nil {
+			m.switching.ended = true
+		}
 	case Tick:
 	default:
 		panic(fmt.Sprintf("route: unknown event %T", ev))
@@ -165,6 +179,7 @@ func (m *Machine) decide(now time.Duration) {
 		m.holdTimeout = t
 		m.publish()
 	}
+	m.offerReplicas(now)
 }
 
 // hold leaves serving. The oldest open cause tells why.
@@ -248,7 +263,7 @@ func (m *Machine) serve(now time.Duration, c choice) {
 		m.lease.Extend(m.leaseUntil) // nobody else has it yet
 	}
 	overruled := m.causes
-	m.causes = nil
+	m.causes, m.switching = nil, nil
 	m.move(now, topology.Serving, c.why)
 	for _, o := range overruled {
 		early := m.ahead.on && o.addr == m.pair.addr // it knew our master before the others
@@ -299,6 +314,7 @@ func (m *Machine) finish(now time.Duration) {
 func (m *Machine) move(now time.Duration, s topology.State, why string) {
 	m.state, m.since, m.why = s, now, why
 	m.stateGen = m.gen + 1
+	m.replicas = m.readable(now)
 	m.publish()
 }
 
@@ -416,6 +432,8 @@ func (m *Machine) Next(now time.Duration) time.Duration {
 				next = min(next, c.at+suspicionMax)
 			case c.kind == CauseRefused && now < c.at+refusalMax:
 				next = min(next, c.at+refusalMax)
+			case c.kind == CauseSwitchover && m.switching != nil && !m.switching.committed:
+				next = min(next, m.switching.until)
 			}
 		}
 	}
@@ -429,6 +447,7 @@ func (m *Machine) State() topology.State { return m.state }
 func (m *Machine) Route() topology.Route {
 	return topology.Route{
 		Group: m.group, Gen: m.gen, State: m.state, Master: m.pair.addr, Epoch: m.shown,
-		Doubt: m.doubt, Suspect: m.suspect, Since: m.since, Why: m.why, HoldTimeout: m.holdTimeout, Lease: m.lease,
+		Doubt: m.doubt, Suspect: m.suspect, Since: m.since, Why: m.why, HoldTimeout: m.holdTimeout,
+		Replicas: m.replicas, Lease: m.lease,
 	}
 }

@@ -100,7 +100,7 @@ func (m *Machine) sign(now time.Duration, s topology.Sign) {
 		c.kind = CauseSwitched
 	case topology.SignAborted:
 		for _, old := range m.causes {
-			if old.kind.sign() && old.sentinel == s.Sentinel {
+			if (old.kind.sign() || old.kind == CauseSwitchover) && old.sentinel == s.Sentinel {
 				old.aborted = true
 			}
 		}

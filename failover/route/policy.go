@@ -139,6 +139,9 @@ type Policy struct {
 	HoldMax Limit
 	// Lease is the lease's length; 0 is 0.7 of the group's down-after.
 	Lease time.Duration
+	// OfferReplicas has routes that don't serve name the replicas that could answer
+	// reads, and come anew when those change.
+	OfferReplicas bool
 }
 
 // Validate returns every problem, joined, each naming its setting.

@@ -21,6 +21,7 @@ type guard struct {
 	base    pair                     // the last that was served on a majority's word
 	leapt   bool                     // it was ahead at least once
 	demoted bool                     // it demoted at least once
+	asked   bool                     // a switchover had it go fast since it served last
 	last    topology.Route
 	started bool
 }
@@ -29,6 +30,9 @@ func (g *guard) check(s *sim, a Action) {
 	fail := func(format string, args ...any) {
 		g.t.Fatalf("seed %d at %v: %s: %+v\n%s", g.seed, s.now-s.start, fmt.Sprintf(format, args...), a,
 			strings.Join(s.log[max(0, len(s.log)-30):], "\n"))
+	}
+	if sw := s.m.switching; sw != nil && sw.committed && sw.fast {
+		g.asked = true
 	}
 	if d, ok := a.(Demote); ok {
 		g.checkDemote(s, d, fail)
@@ -91,7 +95,7 @@ func (g *guard) check(s *sim, a Action) {
 // checkAhead checks what being ahead of the majority rests on.
 func (g *guard) checkAhead(s *sim, leap bool, fail func(string, ...any)) {
 	g.leapt = true
-	if s.m.policy.Follow != FollowFast {
+	if s.m.policy.Follow != FollowFast && !g.asked {
 		fail("ahead without follow: fast")
 	}
 	old, now := s.m.nodes[s.m.ahead.base.addr], s.m.nodes[s.m.pair.addr]
@@ -111,11 +115,11 @@ func (g *guard) checkDemote(s *sim, d Demote, fail func(string, ...any)) {
 	g.demoted = true
 	m := s.m
 	switch {
-	case !m.policy.demotes() || d.Target == d.Master || d.Master == "":
+	case !m.policy.demotes() && !g.asked || d.Target == d.Master || d.Master == "":
 		fail("not to be demoted")
 	case m.state == topology.Serving && (d.Master != m.pair.addr || d.Target == m.pair.addr):
 		fail("the master that is served is demoted")
-	case m.policy.Follow == FollowMajority && (!m.obs.Agreed || m.obs.Master != d.Master || m.obs.MaxEpoch > m.obs.Epoch):
+	case m.policy.Follow == FollowMajority && !g.asked && (!m.obs.Agreed || m.obs.Master != d.Master || m.obs.MaxEpoch > m.obs.Epoch):
 		fail("demoted against the Sentinels")
 	}
 	if n := m.nodes[d.Target]; n == nil || n.last.Role != topology.RoleMaster {
@@ -147,6 +151,12 @@ func (s *sim) failover(r *rand.Rand) {
 	case 1:
 		s.nodes[old.addr] = &simNode{hung: true}
 	}
+	switchover := r.IntN(2) == 0
+	if switchover {
+		s.step(SwitchoverBegun{Until: s.now + time.Second, Fast: r.IntN(3) > 0})
+		s.run(10 * time.Millisecond)
+		s.step(SwitchoverCommitted{Sentinel: sentinel})
+	}
 	sign(topology.SignSelected)
 	pause()
 	sign(topology.SignPromoting)
@@ -170,6 +180,7 @@ func policies() map[string]Policy {
 		"fast":          {Follow: FollowFast},
 		"demote":        {Demote: DemoteAuto},
 		"fast demoting": {Follow: FollowFast, Demote: DemoteAuto},
+		"offering":      {OfferReplicas: true},
 	}
 }
 
@@ -179,7 +190,7 @@ func (s *sim) chaos(r *rand.Rand) {
 	addr := func() topology.Addr { return addrs[r.IntN(len(addrs))] }
 	epoch := func() uint64 { return uint64(r.IntN(6)) }
 	sentinel := func() topology.Addr { return topology.Addr(fmt.Sprintf("s%d", 1+r.IntN(4))) }
-	switch r.IntN(12) {
+	switch r.IntN(13) {
 	case 0:
 		s.nodes[addr()] = &simNode{role: topology.RoleMaster}
 	case 1, 2:
@@ -209,6 +220,17 @@ func (s *sim) chaos(r *rand.Rand) {
 			}
 		}
 	case 11:
+		switch r.IntN(4) {
+		case 0:
+			s.step(SwitchoverBegun{Until: s.now + time.Duration(r.IntN(5000))*time.Millisecond, Fast: r.IntN(2) == 0})
+		case 1:
+			s.step(SwitchoverCommitted{Sentinel: sentinel()})
+		case 2:
+			s.step(SwitchoverRefused{})
+		case 3:
+			s.step(SwitchoverEnded{})
+		}
+	case 12:
 		if r.IntN(4) == 0 {
 			s.step(Missed{})
 		} else {
@@ -289,7 +311,7 @@ func anyOrder(t *testing.T, policy Policy, runs int) {
 	if held < runs/2 {
 		t.Errorf("%d of %d runs held: the events are too tame", held, runs)
 	}
-	if leapt != (policy.Follow == FollowFast) || demoted != policy.demotes() {
+	if !leapt || !demoted { // a switchover does both in every mode
 		t.Errorf("ahead %v, demoted %v: the events are too tame", leapt, demoted)
 	}
 }
@@ -347,5 +369,39 @@ func TestReleases(t *testing.T) {
 				t.Errorf("route %+v; want serving a again\n%s", got, strings.Join(s.log, "\n"))
 			}
 		})
+	}
+}
+
+// TestSwitchoverReleases leaves a switchover alone in every way that whoever carries it
+// out may vanish, and checks that the same pair is served again.
+func TestSwitchoverReleases(t *testing.T) {
+	for name, events := range map[string][]Event{
+		"before the commit":      nil,
+		"after it":               {SwitchoverCommitted{Sentinel: "s1"}},
+		"after a refusal":        {SwitchoverCommitted{Sentinel: "s1"}, SwitchoverRefused{}},
+		"ended after the commit": {SwitchoverCommitted{Sentinel: "s1"}, SwitchoverEnded{}},
+		"committed twice":        {SwitchoverCommitted{Sentinel: "s1"}, SwitchoverCommitted{Sentinel: "s2"}},
+	} {
+		for mode, policy := range policies() {
+			t.Run(name+", "+mode, func(t *testing.T) {
+				s := newSim(policy, Saved{})
+				s.views = make([]simView, 3)
+				s.heal("a", 1)
+				s.run(300 * time.Millisecond)
+				gen := s.m.Route().Gen
+				s.step(SwitchoverBegun{Until: s.now + time.Second, Fast: true})
+				for _, ev := range events {
+					s.run(10 * time.Millisecond)
+					s.step(ev)
+				}
+				if got := s.m.State(); got != topology.Holding {
+					t.Fatalf("state %v; want holding", got)
+				}
+				s.run(insist + 500*time.Millisecond)
+				if got := s.m.Route(); got.State != topology.Serving || got.Master != "a" || got.Gen <= gen || s.m.switching != nil {
+					t.Errorf("route %+v; want serving a again\n%s", got, strings.Join(s.log, "\n"))
+				}
+			})
+		}
 	}
 }

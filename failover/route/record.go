@@ -66,9 +66,24 @@ type Failover struct {
 	renounced bool // warned of a switch behind the Sentinels' back
 }
 
+// Reached reports whether a phase was seen.
+func (f *Failover) Reached(name string) bool {
+	return slices.ContainsFunc(f.Phases, func(p Phase) bool { return p.Name == name })
+}
+
+// After returns when a phase was seen, since the hold began; 0 if it was not.
+func (f *Failover) After(name string) time.Duration {
+	for _, p := range f.Phases {
+		if p.Name == name {
+			return p.After
+		}
+	}
+	return 0
+}
+
 // mark notes a phase once, and reports whether it is new.
 func (f *Failover) mark(now time.Duration, name string) bool {
-	if f == nil || slices.ContainsFunc(f.Phases, func(p Phase) bool { return p.Name == name }) {
+	if f == nil || f.Reached(name) {
 		return false
 	}
 	f.Phases = append(f.Phases, Phase{Name: name, After: now - f.Started})

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -94,7 +95,7 @@ func (s *sim) command(t *testing.T, line string) *sim {
 		}
 	}
 	switch f[0] {
-	case "new": // new [follow=] [demote=] [fence=] [hold-max=] [hold-timeout=] [saved=addr/epoch,replica,...]
+	case "new": // new [follow=] [demote=] [fence=] [hold-max=] [hold-timeout=] [offer-replicas=on] [saved=addr/epoch,replica,...]
 		var p Policy
 		var saved Saved
 		for k, v := range opts {
@@ -115,6 +116,8 @@ func (s *sim) command(t *testing.T, line string) *sim {
 				p.HoldMax = After(dur(v))
 			case "hold-timeout":
 				p.HoldTimeout = After(dur(v))
+			case "offer-replicas":
+				p.OfferReplicas = v == "on"
 			case "saved":
 				nodes := strings.Split(v, ",")
 				w := parseView(t, nodes[0])
@@ -148,7 +151,7 @@ func (s *sim) command(t *testing.T, line string) *sim {
 		if v, ok := opts["down-after"]; ok {
 			s.downAfter = dur(v)
 		}
-	case "node": // node a master [guarded=yes] | node b replica a | node c refused|hung|noauth
+	case "node": // node a master [guarded=yes] | node b replica a [offset=] | node c refused|hung|noauth
 		n := &simNode{}
 		switch args[1] {
 		case "master":
@@ -165,6 +168,11 @@ func (s *sim) command(t *testing.T, line string) *sim {
 			t.Fatalf("scenario line %q: unknown node state", line)
 		}
 		_, n.guarded = opts["guarded"]
+		if v, ok := opts["offset"]; ok {
+			o, err := strconv.ParseInt(v, 10, 64)
+			bad(err)
+			n.offset = o
+		}
 		s.nodes[topology.Addr(args[0])] = n
 	case "sign": // sign kind sentinel [candidate] [old=]
 		sg := topology.Sign{Group: "g", Sentinel: topology.Addr(args[1]), Old: topology.Addr(opts["old"]), At: s.now}
@@ -194,6 +202,26 @@ func (s *sim) command(t *testing.T, line string) *sim {
 			}
 		}
 		s.step(Reported{r})
+	case "switchover": // switchover begin 2s [fast] | commit s1 | refused | end
+		switch args[0] {
+		case "begin":
+			s.step(SwitchoverBegun{Until: s.now + dur(args[1]), Fast: slices.Contains(args, "fast")})
+		case "commit":
+			s.step(SwitchoverCommitted{Sentinel: topology.Addr(args[1])})
+		case "refused":
+			s.step(SwitchoverRefused{})
+		case "end":
+			s.step(SwitchoverEnded{})
+		default:
+			t.Fatalf("scenario line %q: unknown", line)
+		}
+		under, committed := s.m.Switchover()
+		s.logf("switchover under way %v, committed %v", under, committed)
+	case "preflight": // preflight [fast]
+		ev := SwitchoverBegun{Until: s.now + 2*time.Second, Fast: slices.Contains(args, "fast")}
+		for _, f := range s.m.Preflight(s.now, ev) {
+			s.logf("preflight: %s", f)
+		}
 	case "run":
 		s.run(dur(args[0]))
 	case "freeze": // time passes without the machine, as in a suspended VM

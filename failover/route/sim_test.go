@@ -48,6 +48,7 @@ type simNode struct {
 	hung    bool
 	noAuth  bool
 	guarded bool // our account may not demote it
+	offset  int64
 }
 
 type simView struct {
@@ -126,7 +127,7 @@ func (s *sim) seen(a topology.Addr, sent time.Duration) NodeSeen {
 	case n.noAuth:
 		ev.NoAuth, ev.Err = true, "NOPERM"
 	default:
-		ev.Role, ev.Master, ev.LinkUp = n.role, n.master, n.role == topology.RoleReplica
+		ev.Role, ev.Master, ev.LinkUp, ev.Offset = n.role, n.master, n.role == topology.RoleReplica, n.offset
 	}
 	return ev
 }
@@ -285,6 +286,9 @@ func printRoute(r topology.Route) string {
 	}
 	if r.Suspect {
 		out += " suspect"
+	}
+	if len(r.Replicas) > 0 {
+		out += fmt.Sprintf(" replicas=%s", r.Replicas)
 	}
 	return out + fmt.Sprintf(" timeout=%v: %s", r.HoldTimeout, r.Why)
 }

@@ -75,7 +75,7 @@ func (m *Machine) Degraded() []string {
 		why = append(why, fmt.Sprintf("%d of %d known Sentinels answer", m.obs.Answering, m.obs.Known))
 	}
 	if m.ahead.on {
-		why = append(why, fmt.Sprintf("no majority names %s yet (follow: fast)", m.pair.addr))
+		why = append(why, fmt.Sprintf("no majority names %s yet (followed fast)", m.pair.addr))
 	}
 	if m.policy.demotes() && m.fencing.right == rightDenied {
 		why = append(why, fmt.Sprintf("our account may not demote %s: following the majority alone", m.pair.addr))
@@ -103,9 +103,10 @@ func (m *Machine) Degraded() []string {
 	return why
 }
 
-// level is how loud a hold for this cause is: suspicions are everyday life.
+// level is how loud a hold for this cause is: suspicions are everyday life, and a switchover
+// was asked for.
 func (c Cause) level() slog.Level {
-	if c.suspicion() {
+	if c.suspicion() || c == CauseSwitchover {
 		return slog.LevelInfo
 	}
 	return slog.LevelWarn

@@ -18,8 +18,15 @@ func Changes(running, next Config) []Change {
 		if s.scope != ofProcess {
 			continue
 		}
-		if s.show(target{&running, new(Master)}) != s.show(target{&next, new(Master)}) {
-			changes = append(changes, Change{Setting: s.key, Live: s.live})
+		same := s.show(target{&running, new(Master)}) == s.show(target{&next, new(Master)})
+		live := s.live
+		if s.key == "control.token_file" {
+			// One that comes or goes changes what the admin server serves.
+			same, live = same && running.Control.Token == next.Control.Token,
+				live && running.Control.Token != "" && next.Control.Token != ""
+		}
+		if !same {
+			changes = append(changes, Change{Setting: s.key, Live: live})
 		}
 	}
 	named := func(cfg Config, name string) int {

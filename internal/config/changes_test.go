@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -15,6 +16,10 @@ func TestChanges(t *testing.T) {
 		"log level": {
 			yaml: "log: {level: debug, format: json}\n" + base["c.yaml"],
 			want: []Change{{"", "log.level", true}, {"", "log.format", false}},
+		},
+		"an outage policy": {
+			yaml: strings.Replace(base["c.yaml"], "name: b,", "name: b, outage: {after: 1s, policy: ['read=nil']},", 1),
+			want: []Change{{"b", "outage.after", true}, {"b", "outage.policy", true}},
 		},
 		"content of a password file": {
 			pw:   "new",

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
@@ -15,7 +16,8 @@ type Config struct {
 	File    string   // the YAML file it was read from; "" for none
 	Masters []Master // at least one, in the order of the file, names unique
 
-	Admin string // host:port of the admin HTTP server; "" when it is off
+	Admin   string // host:port of the admin HTTP server; "" when it is off
+	Control Control
 	// SentinelListen is the host:port where clients find us as if we were a
 	// Sentinel; "" when it is off.
 	SentinelListen string
@@ -30,6 +32,13 @@ type Config struct {
 	Warnings []string
 }
 
+// Control is where orders that change something are taken. Its zero value is nowhere.
+type Control struct {
+	Socket    string // path of the Unix socket; "" when it is off
+	TokenFile string // "" for none
+	Token     Secret // what TokenFile held when it was loaded
+}
+
 // Master is one group that is served: where clients connect, and which
 // Sentinels know it.
 type Master struct {
@@ -40,6 +49,7 @@ type Master struct {
 	Redis       Login // the sidecar's account on the data nodes
 	Sentinel    Login // the sidecar's account on the Sentinels
 	Hold        Hold
+	Outage      Outage
 	Follow      FollowMode
 	Fence       FenceMode
 	RetryWrites RetryWrites
@@ -91,6 +101,29 @@ type Hold struct {
 	Timeout Wait // how long one command waits; off: commands never wait
 	Max     Wait // when the circuit opens; off: never
 }
+
+// Outage says what commands get while no master can be served for long.
+type Outage struct {
+	After  After // since when none has been served
+	Policy outage.Policy
+}
+
+// After is a duration, of which 0 is at once. The zero After is auto.
+type After struct {
+	Fixed bool // For counts; else hold.timeout does
+	For   time.Duration
+}
+
+// String returns "auto" or the duration.
+func (a After) String() string {
+	if !a.Fixed {
+		return "auto"
+	}
+	return a.For.String()
+}
+
+// MarshalText writes what String does, for JSON.
+func (a After) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
 // Wait is a duration that may be left to the program. The zero Wait is off.
 type Wait struct {

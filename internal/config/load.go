@@ -51,11 +51,17 @@ func (l *loader) load() Config {
 	l.checkOnly(given)
 
 	var scratch Master
+	process := origins{by: map[string]Origin{}}
 	for _, s := range settings() {
 		if s.scope == ofProcess {
-			assign(s, target{&cfg, &scratch}, l.pick(s, given, nil))
+			vs := l.pick(s, given, nil)
+			assign(s, target{&cfg, &scratch}, vs)
+			if len(vs) > 0 && vs[0].origin != (Origin{}) {
+				process.by[s.flag] = vs[0].origin
+			}
 		}
 	}
+	l.checkControl(&cfg, process)
 	entries := l.doc.masters
 	if !l.doc.many {
 		entries = []entry{{layer: layer{}}} // the one-master form

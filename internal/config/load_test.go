@@ -67,6 +67,26 @@ func TestRepeatedValues(t *testing.T) {
 	}
 }
 
+// A rule has commas of its own, so several are told apart by semicolons.
+func TestOutage(t *testing.T) {
+	yaml := "sentinels: s\noutage:\n  after: 1500ms\n  policy:\n    - read:apikey-*=stale\n    - GET,HGETALL:rate-*=nil\n    - write=error\n"
+	for name, tt := range map[string]struct {
+		args, env    []string
+		after, rules string
+	}{
+		"file":     {nil, nil, "1.5s", "read:apikey-*=stale; GET,HGETALL:rate-*=nil; write=error"},
+		"variable": {nil, []string{"SENTINELPROXY_OUTAGE_POLICY=GET,TTL:a=nil; read=stale", "SENTINELPROXY_OUTAGE_AFTER=0"}, "0s", "GET,TTL:a=nil; read=stale"},
+		"flags":    {[]string{"--outage-policy=GET,TTL:a,b=nil", "--outage-policy=read=stale", "--outage-after=auto"}, nil, "auto", "GET,TTL:a,b=nil; read=stale"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := mustLoad(t, tt.args, tt.env, files{"c.yaml": yaml}).Masters[0].Outage
+			if o.After.String() != tt.after || o.Policy.String() != tt.rules {
+				t.Errorf("after %s, policy %s; want %s, %s", o.After.String(), o.Policy, tt.after, tt.rules)
+			}
+		})
+	}
+}
+
 func TestSeveralMasters(t *testing.T) {
 	cfg := mustLoad(t, []string{"--max-clients=7"}, nil, files{
 		"pw": "hunter2\n", "c.yaml": `
@@ -134,6 +154,25 @@ func TestMistakes(t *testing.T) {
 				`c.yaml:3: fence.demote: found "atuo"; want "off" or "auto" (did you mean "auto"?)`,
 				`--follow: found "fast" with fence.mode "off"; want fence.mode "lease" or "events", whose signs it needs`,
 			},
+		},
+		"outage": {
+			args: []string{"--sentinel=s", "--outage-policy=GET,TTL:a*=nil; write=nil", "--outage-policy=SET=stale"},
+			env:  []string{"SENTINELPROXY_OUTAGE_AFTER=off"},
+			yaml: "outage:\n  after: 2\n  policy:\n    - read:apikey-*=stale\n    - any=stale\n    - read: stale\n    - GET\n    - GET=open\n",
+			want: []string{
+				`c.yaml:6: outage.policy[2]: found keys and values; want WHAT[:KEYS]=ANSWER such as read:apikey-*=stale, WHAT being read`,
+				`c.yaml:2: outage.after: found "2"; want a duration such as 2s, 0s for at once, or "auto" (the unit is missing; did you mean "2s"?)`,
+				`c.yaml:5: outage.policy[1]: found "any=stale"; want WHAT[:KEYS]=ANSWER such as read:apikey-*=stale, WHAT being read, write, any or commands, ANSWER being error, stale or nil (stale is for reads only; did you mean "read=stale"?)`,
+				`c.yaml:7: outage.policy[3]: found "GET"; want WHAT[:KEYS]=ANSWER such as read:apikey-*=stale, WHAT being read, write, any or commands, ANSWER being error, stale or nil (the answer is missing)`,
+				`c.yaml:8: outage.policy[4]: found "GET=open"; want WHAT[:KEYS]=ANSWER such as read:apikey-*=stale, WHAT being read, write, any or commands, ANSWER being error, stale or nil (answer "open": want "error", "stale" or "nil")`,
+				`SENTINELPROXY_OUTAGE_AFTER: found "off"; want a duration such as 2s, 0s for at once, or "auto" (0s: nothing waits`,
+				`--outage-policy: found "write=nil"; want WHAT[:KEYS]=ANSWER such as read:apikey-*=stale, WHAT being read, write, any or commands, ANSWER being error, stale or nil (nil is for reads only; a write can only fail)`,
+				`--outage-policy: found "SET=stale"; want WHAT[:KEYS]=ANSWER such as read:apikey-*=stale, WHAT being read, write, any or commands, ANSWER being error, stale or nil (SET is no command that only reads the keys it names; stale is for those)`,
+			},
+		},
+		"too many rules": {
+			args: []string{"--sentinel=s", "--outage-policy=" + strings.Repeat("GET=nil;", 256) + "GET=nil"},
+			want: []string{`--outage-policy: found 257 rules; want at most 256`},
 		},
 		"a mistake that a flag hides": {
 			args: []string{"--loops=1", "--sentinel=s"}, yaml: "loops: x",

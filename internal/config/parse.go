@@ -133,6 +133,15 @@ func parseWait(v string) (Wait, error) {
 	return Wait{For: d}, err
 }
 
+// parseAfter reads "auto" or a duration, of which 0 is at once.
+func parseAfter(v string) (After, error) {
+	if v == "off" {
+		return After{}, errors.New("0s: nothing waits; to wait for as long as hold.timeout says: auto")
+	}
+	w, err := parseWait(v)
+	return After{Fixed: !w.Auto, For: w.For}, err
+}
+
 func parseCount(v string, least, most int) (int, error) {
 	n, err := strconv.Atoi(v)
 	if err != nil || n < least || n > most {

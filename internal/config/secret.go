@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"strings"
 )
 
@@ -37,6 +38,10 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // MarshalText returns what String does, for JSON and the like.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// ReadPassword returns what a password file holds, as the settings' password files
+// are read.
+func ReadPassword(path string) (Secret, error) { return readPassword(os.ReadFile, path) }
 
 // readPassword returns what the file at path holds, without one trailing
 // newline. Its errors never quote the content.

@@ -1,12 +1,14 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
@@ -24,7 +26,8 @@ type setting struct {
 	flag   string // without the dashes; the variable's name follows from it
 	key    string // in the YAML file's top level; dots nest
 	scope  scope
-	repeat bool   // takes several values; a flag or variable also splits at commas
+	repeat bool   // takes several values; a flag or variable also splits at sep
+	sep    string // "" is a comma
 	kind   string // of value, for the usage text
 	def    string // as it would be written; "" for none
 	want   string // what is valid, for mistakes: "want ..."
@@ -63,11 +66,13 @@ func (s setting) split(v string) []string {
 		return []string{v}
 	}
 	var vs []string
-	for part := range strings.SplitSeq(v, ",") {
+	for part := range strings.SplitSeq(v, s.separator()) {
 		vs = append(vs, strings.TrimSpace(part))
 	}
 	return vs
 }
+
+func (s setting) separator() string { return cmp.Or(s.sep, ",") }
 
 // into makes a setting's set: it parses the value and stores it in the field.
 func into[T any](field func(target) *T, parse func(string) (T, error)) func(target, string) error {
@@ -156,6 +161,20 @@ func clientSettings() []setting {
 			usage: "how long the route holds before commands fail at once; auto as for hold-timeout; off or 0s: for as long as it takes",
 			set:   into(func(t target) *Wait { return &t.Hold.Max }, parseWait),
 			show:  func(t target) string { return t.Hold.Max.String() },
+		},
+		{
+			flag: "outage-after", key: "outage.after", scope: ofMaster, kind: "duration", def: "auto", live: true,
+			want:  `want a duration such as 2s, 0s for at once, or "auto"`,
+			usage: "how long no master may have been served before an outage begins; auto is hold-timeout, and what gets an error still waits for its own hold-timeout; with a duration nothing waits beyond it, with 0s nothing waits at all",
+			set:   into(func(t target) *After { return &t.Outage.After }, parseAfter),
+			show:  func(t target) string { return t.Outage.After.String() },
+		},
+		{
+			flag: "outage-policy", key: "outage.policy", scope: ofMaster, repeat: true, sep: ";", kind: "rule", live: true,
+			want:  `want WHAT[:KEYS]=ANSWER such as read:apikey-*=stale, WHAT being read, write, any or commands, ANSWER being error, stale or nil`,
+			usage: "what commands get in an outage, by rules of which the first that matches decides: read:apikey-*=stale (from a replica), GET,HGETALL:rate-*=nil (as if the key were missing), write=error; error where none matches; repeatable, with semicolons between rules",
+			set:   addTo(func(t target) *[]outage.Rule { return (*[]outage.Rule)(&t.Outage.Policy) }, outage.ParseRule),
+			show:  func(t target) string { return t.Outage.Policy.String() },
 		},
 		{
 			flag: "retry-writes", key: "retry.writes", scope: ofMaster, kind: "mode", def: string(RetryNever),
@@ -279,6 +298,29 @@ func processSettings() []setting {
 				return parseBind(v)
 			}),
 			show: func(t target) string { return t.SentinelListen },
+		},
+		{
+			flag: "control", key: "control.listen", scope: ofProcess, kind: "address", def: "off",
+			want:  `want unix:/path, or "off"`,
+			usage: "where to take orders such as a switchover: unix:/path, a socket that only the sidecar's own user may open; off: nowhere",
+			set: into(func(t target) *string { return &t.Control.Socket }, func(v string) (string, error) {
+				if v == "off" {
+					return "", nil
+				}
+				ln, err := parseListen(v)
+				if err == nil && ln.Network != "unix" {
+					err = errPlain
+				}
+				return ln.Address, err
+			}),
+			show: func(t target) string { return t.Control.Socket },
+		},
+		{
+			flag: "control-token-file", key: "control.token_file", scope: ofProcess, kind: "path", live: true,
+			want:  "want a file's path",
+			usage: "file with a token of 16 characters or more; with it the admin server takes the same orders, from whoever sends the token",
+			set:   into(func(t target) *string { return &t.Control.TokenFile }, parsePath),
+			show:  func(t target) string { return t.Control.TokenFile },
 		},
 		{
 			flag: "drain-timeout", key: "drain_timeout", scope: ofProcess, kind: "duration", def: "10s",

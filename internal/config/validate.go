@@ -9,6 +9,10 @@ import (
 // maxSentinels is how many one sidecar follows of a group.
 const maxSentinels = 32
 
+// maxRules is how many rules an outage policy has at most: in an outage each read
+// is held against them.
+const maxRules = 256
+
 // checkMaster reports what is wrong between one master's settings, fills in
 // what follows from others, and reads its password files.
 func (l *loader) checkMaster(m *Master, at origins) {
@@ -30,6 +34,9 @@ func (l *loader) checkMaster(m *Master, at origins) {
 	if n := len(m.Sentinels); n > maxSentinels {
 		l.mistakes.add(at.of("sentinel"), "found %d Sentinels; want at most %d", n, maxSentinels)
 	}
+	if n := len(m.Outage.Policy); n > maxRules {
+		l.mistakes.add(at.of("outage-policy"), "found %d rules; want at most %d", n, maxRules)
+	}
 	l.login(&m.Redis, at, "redis")
 	l.login(&m.Sentinel, at, "sentinel")
 
@@ -43,6 +50,28 @@ func (l *loader) checkMaster(m *Master, at origins) {
 			l.mistakes.add(at.of("auth"), `must be named when a Redis password file is set; want "passthrough" (the account serves the sidecar alone) or "none" (every client may use the account)`)
 		}
 	}
+}
+
+// leastToken is how long a control token must be: it can be tried from elsewhere.
+const leastToken = 16
+
+// checkControl reads the control token.
+func (l *loader) checkControl(cfg *Config, at origins) {
+	c := &cfg.Control
+	if c.TokenFile == "" {
+		return
+	}
+	const flag = "control-token-file"
+	token, err := readPassword(l.readFile, c.TokenFile)
+	switch {
+	case err != nil:
+		l.mistakes.add(at.of(flag), "found %s; want a file that holds a token in one line (%v)", quote(c.TokenFile), err)
+	case len(token) < leastToken:
+		l.mistakes.add(at.of(flag), "the token in %s has %d characters; want %d or more", quote(c.TokenFile), len(token), leastToken)
+	case cfg.Admin == "":
+		l.mistakes.add(at.of(flag), `found %s with admin "off"; want an admin address, which the token is for`, quote(c.TokenFile))
+	}
+	c.Token = token
 }
 
 // login reads one account's password file. which is the prefix of its flags.
@@ -111,6 +140,9 @@ func (l *loader) checkUnique(cfg Config, ats []origins) {
 			return
 		}
 		owner[c] = "master " + quote(cfg.Masters[i].Name)
+	}
+	if cfg.Control.Socket != "" {
+		owner[claim{"listen", "unix:" + cfg.Control.Socket}] = "the control socket"
 	}
 	for i, m := range cfg.Masters {
 		take(i, "master", m.Name)

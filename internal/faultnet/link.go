@@ -16,6 +16,28 @@ type link struct {
 
 func newLink() *link { return &link{changed: make(chan struct{})} }
 
+// pair is both directions between a target and some of its clients.
+type pair struct{ toTarget, toClient *link }
+
+func newPair() pair { return pair{newLink(), newLink()} }
+
+// clone returns a pair with the same faults, that changes by itself.
+func (p pair) clone() *pair {
+	c := newPair()
+	c.toTarget.now, _ = p.toTarget.state()
+	c.toClient.now, _ = p.toClient.state()
+	return &c
+}
+
+func (p pair) change(dir Direction, edit func(*faults)) {
+	if dir&ToTarget != 0 {
+		p.toTarget.change(edit)
+	}
+	if dir&ToClient != 0 {
+		p.toClient.change(edit)
+	}
+}
+
 // change replaces the faults by what edit makes of them.
 func (l *link) change(edit func(*faults)) {
 	l.mu.Lock()

@@ -26,20 +26,20 @@ type Config struct {
 // later ones.
 type Relay struct {
 	// Fixed at start.
-	addr     string
-	target   string
-	toTarget *link
-	toClient *link
-	cancel   context.CancelFunc
-	closing  <-chan struct{} // closed by cancel, or by the end of Start's context
-	wg       sync.WaitGroup  // all goroutines
+	addr    string
+	target  string
+	cancel  context.CancelFunc
+	closing <-chan struct{} // closed by cancel, or by the end of Start's context
+	wg      sync.WaitGroup  // all goroutines
 
 	mu       sync.Mutex   // guards the fields below
 	listener net.Listener // nil while refusing, and after Close
 	serve    func(net.Listener)
 	sessions map[*session]struct{}
-	serial   uint64 // of the latest CutAfter
-	failed   error  // why Admit could not listen again
+	links    map[string]*pair // by the host that clients connect from
+	common   pair             // what those who come later begin with
+	serial   uint64           // of the latest CutAfter
+	failed   error            // why Admit could not listen again
 	closed   bool
 }
 
@@ -55,8 +55,8 @@ func Start(ctx context.Context, c Config) (*Relay, error) {
 	r := &Relay{
 		addr:     l.Addr().String(),
 		target:   c.Target,
-		toTarget: newLink(),
-		toClient: newLink(),
+		links:    make(map[string]*pair),
+		common:   newPair(),
 		cancel:   cancel,
 		closing:  ctx.Done(),
 		sessions: make(map[*session]struct{}),
@@ -106,6 +106,12 @@ func (r *Relay) Stall(dir Direction) {
 	r.change(dir, func(f *faults) { f.stalled = true })
 }
 
+// StallFrom is Stall(Both) for the clients that connect from one host, an IP
+// address: a partition that runs between them and the target alone.
+func (r *Relay) StallFrom(host string) {
+	r.from(host).change(Both, func(f *faults) { f.stalled = true })
+}
+
 // Delay holds back each byte, in both directions, by d give or take jitter.
 // Order is kept, and throughput up to a buffer of 256 KiB per d. (0, 0) ends it.
 func (r *Relay) Delay(d, jitter time.Duration) {
@@ -152,13 +158,26 @@ func (r *Relay) Connections() int {
 	return len(r.sessions)
 }
 
+// change edits the faults of all clients, and of those that are yet to come.
 func (r *Relay) change(dir Direction, edit func(*faults)) {
-	if dir&ToTarget != 0 {
-		r.toTarget.change(edit)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.common.change(dir, edit)
+	for _, p := range r.links {
+		p.change(dir, edit)
 	}
-	if dir&ToClient != 0 {
-		r.toClient.change(edit)
+}
+
+// from returns the links of clients that connect from host.
+func (r *Relay) from(host string) *pair {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.links[host]
+	if p == nil {
+		p = r.common.clone()
+		r.links[host] = p
 	}
+	return p
 }
 
 func (r *Relay) current() []*session {
@@ -243,7 +262,9 @@ func (r *Relay) accept(ctx context.Context, l net.Listener) {
 
 // carry serves one client.
 func (r *Relay) carry(ctx context.Context, client *net.TCPConn) {
-	if _, err := r.toTarget.open(ctx); err != nil {
+	host, _, _ := net.SplitHostPort(client.RemoteAddr().String()) // of a TCP connection: it never fails
+	links := r.from(host)
+	if _, err := links.toTarget.open(ctx); err != nil {
 		abort(client)
 		return
 	}
@@ -261,7 +282,7 @@ func (r *Relay) carry(ctx context.Context, client *net.TCPConn) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s := newSession(client, target, r.toTarget, r.toClient, cancel)
+	s := newSession(client, target, links.toTarget, links.toClient, cancel)
 	if !r.enter(s) {
 		s.reset()
 		return

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -364,4 +365,40 @@ func TestCloseWhileStalled(t *testing.T) {
 			}
 		})
 	}
+}
+
+// StallFrom holds back the clients of one host, those that exist and later ones,
+// and nobody else.
+func TestStallFrom(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has all of 127.0.0.0/8")
+	}
+	r := New(t, listen(t, echo))
+	from := func(host string) *net.TCPConn {
+		t.Helper()
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(host)}}
+		c, err := d.DialContext(t.Context(), "tcp", r.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		setReadDeadline(t, c, 20*time.Second)
+		return c.(*net.TCPConn)
+	}
+	one, other := from("127.0.0.2"), from("127.0.0.3")
+	for _, c := range []net.Conn{one, other} {
+		send(t, c, "a")
+		expect(t, c, "a")
+	}
+	r.StallFrom("127.0.0.2")
+	later := from("127.0.0.2")
+	for _, c := range []net.Conn{one, other, later} {
+		send(t, c, "b")
+	}
+	expect(t, other, "b")
+	expectNothing(t, one)
+	expectNothing(t, later)
+	r.Heal()
+	expect(t, one, "b")
+	expect(t, later, "b")
 }

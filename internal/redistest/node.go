@@ -27,7 +27,7 @@ type Node struct {
 	direct    topology.Addr
 	announced topology.Addr
 	port      *port
-	relay     *faultnet.Relay // nil unless Options.Relays, and for Sentinels
+	relay     *faultnet.Relay // nil unless Options.Relays or SentinelRelays
 	relayPort *port           // nil where relay is
 	quick     bool            // a Sentinel that is made quick again after a Restart
 	spawn     *spawner
@@ -46,8 +46,8 @@ func (n *Node) Addr() topology.Addr { return n.announced }
 // DirectAddr returns the address that the process itself listens on.
 func (n *Node) DirectAddr() topology.Addr { return n.direct }
 
-// Relay returns the relay before the node; nil unless Options.Relays was set,
-// and for Sentinels.
+// Relay returns the relay before the node; nil unless Options.Relays, or for a
+// Sentinel Options.SentinelRelays, was set.
 func (n *Node) Relay() *faultnet.Relay { return n.relay }
 
 // Pid returns the process id of the latest run.

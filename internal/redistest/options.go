@@ -37,6 +37,8 @@ type Options struct {
 	// address instead of the node's, so that a node can be partitioned from
 	// everyone at once: Sentinels, replicas and clients.
 	Relays bool
+	// SentinelRelays puts one before every Sentinel, too.
+	SentinelRelays bool
 
 	// Quick shortens the Sentinels' publish and INFO periods from 2 s and 10 s to
 	// 600 ms and 1 s: after a failover the old master is demoted, and the group

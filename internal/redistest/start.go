@@ -175,12 +175,23 @@ func (g *Group) dataNode(master topology.Addr) preparer {
 
 // sentinel prepares a Sentinel that watches master.
 func (g *Group) sentinel(master topology.Addr) preparer {
-	return func(_ context.Context, n *Node) error {
+	return func(ctx context.Context, n *Node) error {
+		if g.opts.SentinelRelays {
+			if err := n.addRelay(ctx, g.opts.Host); err != nil {
+				return err
+			}
+		}
 		conf := filepath.Join(n.dir, "sentinel.conf")
 		n.argv = append([]string{g.bin.sentinel, conf}, g.bin.sentinelArgs...)
 		n.password = g.opts.SentinelPassword
 		n.quick = g.opts.Quick
-		return sentinelConfig(g.opts, n.dir, n.port.number, master).write(conf)
+		f := sentinelConfig(g.opts, n.dir, n.port.number, master)
+		if g.opts.SentinelRelays {
+			host, port := n.announced.Split()
+			f.add("sentinel", "announce-ip", host)
+			f.add("sentinel", "announce-port", strconv.Itoa(port))
+		}
+		return f.write(conf)
 	}
 }
 

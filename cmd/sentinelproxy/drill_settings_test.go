@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/sentinelproxy/sentinelproxy/failover/drill"
+	"github.com/sentinelproxy/sentinelproxy/internal/config"
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+const twoMasters = `
+sentinels: [s1:26379]
+auth: passthrough
+redis: {user: ctl, password_file: PASSWORD}
+masters:
+  - {name: orders, listen: ":6380"}
+  - {name: carts, listen: "unix:/run/carts", auth: none}
+`
+
+// loadRemote reads flags as a drill does.
+func loadRemote(t *testing.T, via string, args ...string) (drill.Remote, error) {
+	t.Helper()
+	var o remoteOptions
+	fs := pflag.NewFlagSet("drill", pflag.ContinueOnError)
+	settings := o.addFlags(fs)
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return o.load(config.Sources{Flags: settings}, via)
+}
+
+// The sidecar's own file says whom to drill, through what, and as whom.
+func TestDrillTakesTheSidecarsConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	password, file := filepath.Join(dir, "password"), filepath.Join(dir, "config.yaml")
+	for path, text := range map[string]string{password: "hush\n", file: strings.ReplaceAll(twoMasters, "PASSWORD", password)} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctl := drill.Login{User: "ctl", Password: "hush"}
+	for name, tt := range map[string]struct {
+		via     string
+		args    []string
+		group   string
+		sidecar string
+		clients drill.Login
+		status  bool
+	}{
+		"passthrough":   {"", []string{"--master", "orders"}, "orders", "127.0.0.1:6380", ctl, true},
+		"without login": {"", []string{"--master", "carts"}, "carts", "unix:/run/carts", drill.Login{}, true},
+		"another proxy": {"h:1", []string{"--master", "orders"}, "orders", "h:1", ctl, false},
+		"another account": {
+			"",
+			[]string{"--master", "orders", "--client-user", "app", "--client-password-file", password},
+			"orders", "127.0.0.1:6380",
+			drill.Login{User: "app", Password: "hush"},
+			true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := loadRemote(t, tt.via, append(tt.args, "--config", file)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Group != tt.group || r.Sidecar != tt.sidecar || r.Clients != tt.clients || r.Redis != ctl || (r.Status != nil) != tt.status {
+				t.Errorf("found %+v", r)
+			}
+			if !strings.HasPrefix(r.Prefix, "drill:") || len(r.Prefix) < len("drill:")+9 {
+				t.Errorf("prefix %q; want a random part", r.Prefix)
+			}
+		})
+	}
+	for _, args := range [][]string{{"--config", file}, {"--config", file, "--master", "none"}} {
+		if _, err := loadRemote(t, "", args...); err == nil || !strings.Contains(err.Error(), "want one of orders, carts") {
+			t.Errorf("%q: error %v; want one that names both masters", args, err)
+		}
+	}
+}
+
+func TestReadStatus(t *testing.T) {
+	const page = `{"masters": [
+		{"name": "carts", "ready": true, "status": {"failover": {"state": "serving", "master": "b:1"}}},
+		{"name": "orders", "reason": "holding", "status": {"failover": {"state": "holding", "master": "a:1"}, "proxy": {}}}]}`
+	s, err := readStatus([]byte(page), "orders")
+	if want := (drill.SidecarStatus{Reason: "holding", State: "holding", Master: "a:1"}); err != nil || s != want {
+		t.Errorf("found %+v, %v; want %+v", s, err, want)
+	}
+	if _, err := readStatus([]byte(page), "none"); err == nil {
+		t.Error("a master that is not served was found")
+	}
+	if _, err := readStatus([]byte("<html>"), "orders"); err == nil {
+		t.Error("a page that is no JSON was read")
+	}
+}
+
+// Only changes of the route are told.
+func TestPollRoute(t *testing.T) {
+	answers := []drill.SidecarStatus{
+		{State: "serving", Master: "a:1"},
+		{State: "serving", Master: "a:1"},
+		{State: "holding", Master: "a:1"},
+		{State: "serving", Master: "b:1"},
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var told []topology.Route
+	pollRoute(ctx, func(context.Context) (drill.SidecarStatus, error) {
+		next := answers[0]
+		if answers = answers[1:]; len(answers) == 0 {
+			cancel()
+		}
+		return next, nil
+	}, func(r topology.Route) { told = append(told, r) })
+	if len(told) != 3 || told[0].State != topology.Serving || told[1].State != topology.Holding || told[2].Master != "b:1" {
+		t.Errorf("told %+v; want serving a:1, holding, serving b:1", told)
+	}
+}

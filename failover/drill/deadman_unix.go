@@ -1,0 +1,17 @@
+//go:build unix
+
+package drill
+
+import (
+	"os/signal"
+	"syscall"
+)
+
+// ownSession takes a child out of the terminal's and our process group's reach.
+func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
+// ignoreHangup lets the process outlive its terminal and its reader.
+func ignoreHangup() { signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE) }
+
+// resume lets a stopped process go on.
+func resume(pid int) error { return syscall.Kill(pid, syscall.SIGCONT) }
