@@ -133,9 +133,10 @@ type program struct {
 	tb   testing.TB
 	name string
 	lib  library
-	stop context.CancelFunc
-	wg   sync.WaitGroup
-	over atomic.Bool // the listener may end
+	wg   sync.WaitGroup // the listener
+	over atomic.Bool    // the listener may end
+
+	finish func() // ends it all and waits; may be called often
 
 	dials atomic.Int64 // connections made, of all kinds
 	ops   atomic.Int64 // rounds done
@@ -149,10 +150,11 @@ type program struct {
 func startProgram(tb testing.TB, name string, at meeting, newLib func(testing.TB, meeting, *atomic.Int64) library) *program {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(tb.Context())
-	p := &program{tb: tb, name: name, stop: cancel}
+	p := &program{tb: tb, name: name}
 	p.lib = newLib(tb, at, &p.dials)
+	listening, deafen := context.WithCancel(tb.Context())
 	p.wg.Go(func() {
-		err := p.lib.listen(ctx, name, func(text string) {
+		err := p.lib.listen(listening, name, func(text string) {
 			var n int64
 			if _, err := fmt.Sscan(text, &n); err == nil {
 				p.heard.Store(n)
@@ -164,19 +166,17 @@ func startProgram(tb testing.TB, name string, at meeting, newLib func(testing.TB
 	})
 	var running sync.WaitGroup
 	running.Go(func() { p.run(ctx) })
-	finish := sync.OnceFunc(func() {
+	p.finish = sync.OnceFunc(func() {
 		cancel()
 		running.Wait()
 		p.over.Store(true)
+		deafen()
 		p.lib.close()
 		p.wg.Wait()
 	})
-	p.stop = finish
-	tb.Cleanup(finish)
+	tb.Cleanup(p.finish)
 	return p
 }
-
-func (p *program) finish() { p.stop() }
 
 func (p *program) run(ctx context.Context) {
 	tick := time.NewTicker(3 * time.Millisecond)
