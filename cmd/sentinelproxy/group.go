@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sentinelproxy/sentinelproxy/endpoint"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -92,7 +93,8 @@ type group struct {
 	follower   loginFollower
 	controller controller
 	server     server
-	ending     chan struct{} // closed when run is asked to end
+	endpoint   *endpoint.Server // all groups' one; nil when it is off
+	ending     chan struct{}    // closed when run is asked to end
 }
 
 // newGroup joins a master's parts. It starts nothing; the hooks are not called
@@ -227,11 +229,18 @@ type groupStatus struct {
 	Listen   []string `json:"listen"`
 	Failover any      `json:"failover"` // route, Sentinels' views, nodes, last failovers
 	Proxy    any      `json:"proxy"`    // connections, pipes, commands
+	// Endpoint is the same in every group, and left out when it is off.
+	Endpoint *endpoint.Status `json:"sentinel_endpoint,omitempty"`
 }
 
 // Status returns a snapshot for JSON.
 func (g *group) Status(ctx context.Context) any {
-	return groupStatus{Listen: g.addrNames(), Failover: g.controller.Status(ctx), Proxy: g.server.Status(ctx)}
+	st := groupStatus{Listen: g.addrNames(), Failover: g.controller.Status(ctx), Proxy: g.server.Status(ctx)}
+	if g.endpoint != nil {
+		e := g.endpoint.Status()
+		st.Endpoint = &e
+	}
+	return st
 }
 
 // collectors returns what the group exports.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sentinelproxy/sentinelproxy/endpoint"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 )
 
@@ -95,6 +96,10 @@ func logStart(log *slog.Logger, s *sidecar) {
 	}
 	log.Info("sidecar started", "version", b.Version, "revision", b.Revision, "config", s.cfg.File, "admin", admin,
 		"control", cmp.Or(s.cfg.Control.Socket, "off"))
+	if s.endpoint != nil {
+		e := s.endpoint.Status()
+		log.Info("sentinel endpoint listening", "listen", e.Listen, "masters", e.Masters)
+	}
 	clients := 0
 	for _, g := range s.groups {
 		m := g.master
@@ -104,7 +109,10 @@ func logStart(log *slog.Logger, s *sidecar) {
 			"outage_after", m.Outage.After, "outage_policy", m.Outage.Policy, "fence_mode", m.Fence)
 	}
 	// Beside clients: pipes, pinned backends, Sentinels, probes, the admin server.
-	const others = 1000
+	others := 1000
+	if s.endpoint != nil {
+		others += endpoint.MaxClients
+	}
 	if limit, known := fileLimit(); known && limit < uint64(clients+others) {
 		log.Warn("file limit is too low for max_clients", "limit", limit, "max_clients", clients, "want", clients+others)
 	}

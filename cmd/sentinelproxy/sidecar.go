@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/sentinelproxy/sentinelproxy/control"
+	"github.com/sentinelproxy/sentinelproxy/endpoint"
 	"github.com/sentinelproxy/sentinelproxy/health"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 )
@@ -27,6 +28,7 @@ type sidecar struct {
 	admin    *health.Server // nil when it is off
 	adminLn  net.Listener   // nil when admin is
 	control  controls
+	endpoint *endpoint.Server // for clients in Sentinel mode; nil when it is off
 	registry *prometheus.Registry
 
 	// done is closed when all has ended; err is set before.
@@ -51,10 +53,11 @@ func startSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p pa
 func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p parts) (_ *sidecar, err error) {
 	s := &sidecar{cfg: cfg, log: log, registry: prometheus.NewRegistry(), done: make(chan struct{})}
 	lns := make([][]net.Listener, len(cfg.Masters))
+	var endpointLn net.Listener // nil when it is off
 	defer func() {
 		if err != nil {
 			closeAll(slices.Concat(lns...))
-			for _, ln := range []net.Listener{s.adminLn, s.control.ln} {
+			for _, ln := range []net.Listener{s.adminLn, s.control.ln, endpointLn} {
 				if ln != nil {
 					_ = ln.Close() // the error at hand says more
 				}
@@ -75,14 +78,29 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 	}
 	s.control.ln, err = listenControl(ctx, cfg.Control)
 	errs = append(errs, err)
+	if cfg.SentinelListen != "" {
+		endpointLn, err = listen(ctx, config.Listen{Network: "tcp", Address: cfg.SentinelListen})
+		if err != nil {
+			err = fmt.Errorf("sentinel endpoint: %w", err)
+		}
+		errs = append(errs, err)
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
+	}
+	if endpointLn != nil {
+		s.endpoint, err = newEndpoint(cfg, endpointLn, lns, log)
+		if err != nil {
+			return nil, err
+		}
+		p = telling(p, s.endpoint)
 	}
 	for i, m := range cfg.Masters {
 		g, err := newGroup(p, m, lns[i], cfg.DrainTimeout, log)
 		if err != nil {
 			return nil, err
 		}
+		g.endpoint = s.endpoint
 		s.groups = append(s.groups, g)
 	}
 	if err := s.register(); err != nil {
@@ -107,6 +125,9 @@ func (s *sidecar) register() error {
 	}
 	for _, g := range s.groups {
 		all = append(all, g.collectors()...)
+	}
+	if s.endpoint != nil {
+		all = append(all, s.endpoint)
 	}
 	for _, c := range all {
 		if err := s.registry.Register(c); err != nil {
@@ -144,9 +165,14 @@ func (s *sidecar) supervise(ctx context.Context) {
 	watching, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAdmin()
 
-	ends := make(chan error, len(s.groups)) // one value per group: never full
+	running := len(s.groups)
+	ends := make(chan error, running+1) // one value per group, and the endpoint's: never full
 	for _, g := range s.groups {
 		go func() { ends <- g.run(serving) }()
+	}
+	if s.endpoint != nil {
+		running++
+		go func() { ends <- s.endpoint.Run(serving) }()
 	}
 	adminEnd := make(chan error, 1) // one value: never full
 	go func() { adminEnd <- s.runAdmin(watching) }()
@@ -158,7 +184,7 @@ func (s *sidecar) supervise(ctx context.Context) {
 
 	var errs []error
 	asked, adminOver, controlOver := ctx.Done(), (<-chan error)(adminEnd), (<-chan error)(controlEnd)
-	for running := len(s.groups); running > 0; {
+	for running > 0 {
 		select {
 		case <-asked:
 			asked = nil

@@ -2,6 +2,8 @@ package config
 
 import (
 	"log/slog"
+	"net"
+	"strconv"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/outage"
@@ -14,8 +16,12 @@ type Config struct {
 	File    string   // the YAML file it was read from; "" for none
 	Masters []Master // at least one, in the order of the file, names unique
 
-	Admin        string // host:port of the admin HTTP server; "" when it is off
-	Control      Control
+	Admin   string // host:port of the admin HTTP server; "" when it is off
+	Control Control
+	// SentinelListen is the host:port where clients find us as if we were a
+	// Sentinel; "" when it is off.
+	SentinelListen string
+
 	DrainTimeout time.Duration // how long a stop waits for what is in flight
 
 	LogLevel  slog.Level
@@ -48,8 +54,9 @@ type Master struct {
 	Fence       FenceMode
 	RetryWrites RetryWrites
 	Demote      DemoteMode
-	StateFile   string // "" for none
-	Loops       int    // event loops; 0 lets the proxy choose
+	StateFile   string   // "" for none
+	Announce    Announce // what clients in Sentinel mode are told
+	Loops       int      // event loops; 0 lets the proxy choose
 	MaxClients  int
 }
 
@@ -65,6 +72,21 @@ func (l Listen) String() string {
 		return "unix:" + l.Address
 	}
 	return l.Address
+}
+
+// Announce is an address told to clients. What is zero follows from Listen and from
+// how the client reached us.
+type Announce struct {
+	Host string
+	Port int
+}
+
+// String returns "host:port", "host", or "" for the zero Announce.
+func (a Announce) String() string {
+	if a.Port == 0 {
+		return a.Host
+	}
+	return net.JoinHostPort(a.Host, strconv.Itoa(a.Port))
 }
 
 // Login is an account. Without a PasswordFile there is none.

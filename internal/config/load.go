@@ -71,6 +71,7 @@ func (l *loader) load() Config {
 		m, at := l.master(&cfg, given, e)
 		l.checkMaster(&m, at)
 		cfg.Masters = append(cfg.Masters, m)
+		cfg.Warnings = append(cfg.Warnings, unreachable(cfg, m)...)
 		ats = append(ats, at)
 	}
 	l.checkUnique(cfg, ats)

@@ -78,6 +78,29 @@ func parseSentinel(v string) (topology.Addr, error) {
 	return topology.ParseAddr(v, sentinelPort)
 }
 
+// parseAnnounce reads a host, or a host and a port, that clients can connect to.
+func parseAnnounce(v string) (Announce, error) {
+	host, port := v, 0
+	if h, p, err := net.SplitHostPort(v); err == nil {
+		n, err := parseCount(p, 1, 65535)
+		if err != nil {
+			return Announce{}, fmt.Errorf("port %q: want a number from 1 to 65535", p)
+		}
+		host, port = h, n
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	ip := net.ParseIP(host)
+	switch {
+	case host == "" || strings.ContainsAny(host, " /@,[]\t") || ip == nil && strings.Contains(host, ":"):
+		return Announce{}, errPlain
+	case ip.IsUnspecified():
+		return Announce{}, fmt.Errorf("nobody can connect to %s", host)
+	case isPort(host):
+		return Announce{}, errors.New("the host is missing")
+	}
+	return Announce{Host: host, Port: port}, nil
+}
+
 // parseDuration reads a positive duration.
 func parseDuration(v string) (time.Duration, error) {
 	d, err := time.ParseDuration(v)

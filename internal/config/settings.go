@@ -185,6 +185,13 @@ func clientSettings() []setting {
 			}),
 			show: func(t target) string { return string(t.RetryWrites) },
 		},
+		{
+			flag: "sentinel-announce", key: "sentinel_announce", scope: ofMaster, kind: "address",
+			want:  "want host:port or a host that clients can connect to",
+			usage: "address that clients of sentinel_listen are sent to, host:port or host; by default the listen address or, where that is every interface, the one at which the client reached sentinel_listen",
+			set:   into(func(t target) *Announce { return &t.Announce }, parseAnnounce),
+			show:  func(t target) string { return t.Announce.String() },
+		},
 	}
 }
 
@@ -279,6 +286,18 @@ func processSettings() []setting {
 				return parseBind(v)
 			}),
 			show: func(t target) string { return t.Admin },
+		},
+		{
+			flag: "sentinel-listen", key: "sentinel_listen", scope: ofProcess, kind: "address", def: "off",
+			want:  `want host:port or :port, or "off"`,
+			usage: "where clients that are configured for Sentinel find the sidecar as if it were one, for all masters (docs/sentinel-endpoint.md); off: nowhere",
+			set: into(func(t target) *string { return &t.SentinelListen }, func(v string) (string, error) {
+				if v == "off" {
+					return "", nil
+				}
+				return parseBind(v)
+			}),
+			show: func(t target) string { return t.SentinelListen },
 		},
 		{
 			flag: "control", key: "control.listen", scope: ofProcess, kind: "address", def: "off",

@@ -1,6 +1,10 @@
 package config
 
-import "net"
+import (
+	"fmt"
+	"net"
+	"slices"
+)
 
 // maxSentinels is how many one sidecar follows of a group.
 const maxSentinels = 32
@@ -88,11 +92,44 @@ func (l *loader) login(lg *Login, at origins, which string) {
 	lg.Password = pw
 }
 
+// unreachable warns of a master whose clients the Sentinel endpoint can send
+// nowhere, or to their own machine.
+func unreachable(cfg Config, m Master) []string {
+	if cfg.SentinelListen == "" || m.Announce.Host != "" && m.Announce.Port != 0 {
+		return nil
+	}
+	var hosts []string
+	for _, l := range m.Listen {
+		if host, _, err := net.SplitHostPort(l.Address); err == nil && l.Network == "tcp" {
+			hosts = append(hosts, host)
+		}
+	}
+	if len(hosts) == 0 {
+		return []string{fmt.Sprintf("sentinel_listen is set and master %s listens on Unix sockets alone: its clients need sentinel_announce as host:port", quote(m.Name))}
+	}
+	if m.Announce.Host == "" && !loopback(hostOf(cfg.SentinelListen)) && !slices.ContainsFunc(hosts, func(h string) bool { return !loopback(h) }) {
+		return []string{fmt.Sprintf("sentinel_listen is reached from other machines and master %s listens on loopback alone: clients there are sent to their own", quote(m.Name))}
+	}
+	return nil
+}
+
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return host
+}
+
+func loopback(host string) bool {
+	return host == "localhost" || net.ParseIP(trimZone(host)).IsLoopback()
+}
+
 // checkUnique reports what two masters, or a master and the admin server, both
 // claim. ats are the masters' origins.
 func (l *loader) checkUnique(cfg Config, ats []origins) {
 	type claim struct{ flag, value string }
-	owner := map[claim]string{{"listen", cfg.Admin}: "the admin server"}
+	owner := map[claim]string{{"listen", cfg.Admin}: "the admin server", {"listen", cfg.SentinelListen}: "the Sentinel endpoint"}
 	take := func(i int, flag, value string) {
 		if value == "" {
 			return
@@ -110,6 +147,9 @@ func (l *loader) checkUnique(cfg Config, ats []origins) {
 	for i, m := range cfg.Masters {
 		take(i, "master", m.Name)
 		take(i, "state-file", m.StateFile)
+		if m.Announce.Port != 0 {
+			take(i, "sentinel-announce", m.Announce.String())
+		}
 		for _, a := range m.Listen {
 			if _, port, err := net.SplitHostPort(a.Address); err == nil && port == "0" {
 				continue // any free port: never the same one
