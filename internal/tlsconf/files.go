@@ -226,3 +226,17 @@ func (m *Material) Warnings(now time.Time) []string {
 }
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
+
+// FileErrors returns the problems in an error of Load.
+func FileErrors(err error) []*FileError {
+	var list []*FileError
+	if err == nil {
+		return nil
+	}
+	for _, one := range each(err) {
+		if f, ok := errors.AsType[*FileError](one); ok {
+			list = append(list, f)
+		}
+	}
+	return list
+}
