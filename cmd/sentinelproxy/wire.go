@@ -29,6 +29,7 @@ func newFollower(m config.Master, h followerHooks, log *slog.Logger) (loginFollo
 			Sentinels:     m.Sentinels,
 			Username:      l.User,
 			Password:      l.Password.Reveal(),
+			Dial:          h.dial,
 			Log:           log,
 			OnObservation: h.observe,
 			OnSign:        h.sign,
@@ -83,6 +84,7 @@ func newController(m config.Master, h controllerHooks, log *slog.Logger) (contro
 		Publish:       h.publish,
 		PollSentinels: h.poll,
 		SetFast:       h.setFast,
+		Dial:          h.dial,
 		Username:      m.Redis.User,
 		Password:      m.Redis.Password.Reveal(),
 		Log:           log,
@@ -111,9 +113,8 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 	if err != nil {
 		return nil, err
 	}
-	s, err := proxy.New(proxy.Options{
+	o := proxy.Options{
 		Group:        m.Name,
-		Listeners:    h.listeners,
 		Loops:        m.Loops,
 		Auth:         auth,
 		Username:     m.Redis.User,
@@ -123,7 +124,9 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 		MaxClients:   m.MaxClients,
 		RetryWrites:  retry,
 		Log:          log,
-	})
+	}
+	h.tls.secure(&o, m.Listen, h.listeners)
+	s, err := proxy.New(o)
 	if err != nil {
 		return nil, err
 	}

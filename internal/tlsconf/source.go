@@ -19,6 +19,10 @@ import (
 // Secret changes by a link far above the file, which keeps its size.
 const checkEvery = 5 * time.Second
 
+// checkAgain is how soon it looks again at files that are no good: a certificate
+// and its key are often written one after the other.
+const checkAgain = time.Second
+
 // Options are one leg's settings.
 type Options struct {
 	Master string // whose, for metrics and logs
@@ -124,27 +128,31 @@ func (s *Source) Client(addr string) *tls.Config {
 
 // Run looks for changed files until ctx is done.
 func (s *Source) Run(ctx context.Context) {
-	t := time.NewTicker(checkEvery)
+	t := time.NewTimer(checkEvery)
 	defer t.Stop()
 	s.warn(time.Now())
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-t.C:
-			s.check(false)
-			s.warn(now)
+		case <-t.C:
 		}
+		next := checkEvery
+		if s.check(false) {
+			next = checkAgain
+		}
+		s.warn(time.Now())
+		t.Reset(next)
 	}
 }
 
 // Reload looks for changed files now.
-func (s *Source) Reload() { s.check(true) }
+func (s *Source) Reload() { _ = s.check(true) }
 
 // check puts changed files in force. Files that are no good are complained about
-// once, and only when they are seen a second time (or sure is set): a certificate
-// and its key are often written one after the other.
-func (s *Source) check(sure bool) { //nolint:revive // whose call it is
+// once, and only when they are seen a second time (or sure is set); doubtful says
+// that this was the first.
+func (s *Source) check(sure bool) (doubtful bool) { //nolint:revive // whose call it is
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, err := s.opts.Files.read(s.read)
@@ -153,7 +161,7 @@ func (s *Source) check(sure bool) { //nolint:revive // whose call it is
 			s.log.Info("tls files are again those in use")
 		}
 		s.badErr, s.badTold = "", false
-		return
+		return false
 	}
 	var m *Material
 	if err == nil {
@@ -171,7 +179,7 @@ func (s *Source) check(sure bool) { //nolint:revive // whose call it is
 				s.log.Error("changed tls files not loaded, the old ones stay in use", "err", one)
 			}
 		}
-		return
+		return !s.badTold
 	}
 	s.have, s.bad, s.badErr, s.badTold = now, contents{}, "", false
 	s.current.Store(&generation{s.opts.config(m), m})
@@ -182,6 +190,7 @@ func (s *Source) check(sure bool) { //nolint:revive // whose call it is
 	}
 	log.Info("tls files reloaded")
 	s.lastWarn = time.Time{}
+	return false
 }
 
 func (c contents) equal(o contents) bool {
