@@ -56,7 +56,7 @@ func (s *Source) Explain(ctx context.Context, addr string, err error) error {
 		return with("the node refused us: %s%s", strings.TrimPrefix(op.Err.Error(), "tls: "), adviceFor(op.Err.Error(), p))
 	}
 	if strings.Contains(err.Error(), "protocol version") {
-		return with("no TLS version in common with the node: see %s.min_version (%v)", p, err)
+		return with("no TLS version in common with the node, see %s.min_version: %v", p, err)
 	}
 	if n, ok := errors.AsType[net.Error](err); errors.Is(err, context.DeadlineExceeded) || ok && n.Timeout() {
 		if s.plain.is(ctx, addr) {
@@ -77,8 +77,10 @@ func adviceFor(alert, prefix string) string {
 		return fmt.Sprintf(": it wants a client certificate, %s.cert_file and key_file", prefix)
 	case strings.Contains(alert, "bad certificate"), strings.Contains(alert, "unknown certificate"), strings.Contains(alert, "unknown authority"):
 		return fmt.Sprintf(": it does not trust the certificate in %s.cert_file, or wants one", prefix)
-	case strings.Contains(alert, "protocol version"), strings.Contains(alert, "handshake failure"):
-		return fmt.Sprintf(": no TLS version or cipher suite in common, or it wants a client certificate (%s.min_version, ciphers, cert_file)", prefix)
+	case strings.Contains(alert, "protocol version"):
+		return fmt.Sprintf(": no TLS version in common, see %s.min_version", prefix)
+	case strings.Contains(alert, "handshake failure"):
+		return fmt.Sprintf(": no cipher suite in common (%s.ciphers), or it wants a client certificate (%[1]s.cert_file)", prefix)
 	}
 	return ""
 }
