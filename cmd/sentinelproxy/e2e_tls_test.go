@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
@@ -27,7 +28,7 @@ type tlsRun struct {
 	client *tls.Config
 }
 
-func startTLSRun(tb testing.TB) *tlsRun {
+func startTLSRun(tb testing.TB, more ...string) *tlsRun {
 	tb.Helper()
 	ca := certtest.MustCA(tb)
 	f := certtest.MustWrite(tb, "", ca, ca.MustIssue(tb, certtest.Leaf{Name: "node"}))
@@ -41,7 +42,7 @@ func startTLSRun(tb testing.TB) *tlsRun {
 	for _, leg := range []string{"--redis-tls", "--sentinel-tls"} {
 		args = append(args, leg, "true", leg+"-ca-file", own.CA, leg+"-cert-file", own.Cert, leg+"-key-file", own.Key)
 	}
-	r.started = startRun(tb, r.group, args...)
+	r.started = startRun(tb, r.group, append(args, more...)...)
 	pair := ca.MustIssue(tb, certtest.Leaf{Name: "client"})
 	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
 	if err != nil {
@@ -147,6 +148,69 @@ func TestTLSEverywhere(t *testing.T) {
 	defer stranger.Close()
 	if err := stranger.Ping(t.Context()).Err(); err == nil || !strings.Contains(err.Error(), "certificate required") {
 		t.Errorf("a client without a certificate: %v; want it refused", err)
+	}
+}
+
+// Crashes, hangs and following fast are over TLS what they are without.
+func TestTLSCrashAndHang(t *testing.T) {
+	for name, tt := range map[string]struct {
+		stop, back func(*redistest.Node) error
+		more       []string
+	}{
+		"killed": {(*redistest.Node).Kill, func(n *redistest.Node) error { return n.Restart(t.Context()) }, nil},
+		"hangs":  {(*redistest.Node).Pause, (*redistest.Node).Resume, nil},
+		"killed, follow fast": {
+			(*redistest.Node).Kill, func(n *redistest.Node) error { return n.Restart(t.Context()) },
+			[]string{"--follow", "fast", "--fence-demote", "auto"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := startTLSRun(t, tt.more...)
+			w := startTLSWriters(t, r.secure, plainClients, r.client)
+			old := stable(t, r.group)
+			watch := watchMajority(t, r.group, old)
+			pause(t, 500*time.Millisecond)
+			if err := tt.stop(old); err != nil {
+				t.Fatal(err)
+			}
+			pause(t, 4*time.Second)
+			if err := tt.back(old); err != nil {
+				t.Fatal(err)
+			}
+			majority, _ := watch.result(t)
+			master := stable(t, r.group)
+			w.finish()
+			if tt.more != nil {
+				majority = time.Time{} // it does not wait for one
+			}
+			w.checkCrash(t, master, old, majority)
+		})
+	}
+}
+
+// A group that speaks TLS, and a sidecar that does not know: the log says what to
+// set.
+func TestPlainSidecarBeforeTLS(t *testing.T) {
+	ca := certtest.MustCA(t)
+	f := certtest.MustWrite(t, "", ca, ca.MustIssue(t, certtest.Leaf{}))
+	g := redistest.New(t, redistest.Options{Replicas: 1, TLS: &redistest.TLS{CA: f.CA, Cert: f.Cert, Key: f.Key}})
+	for want, more := range map[string][]string{
+		"sentinel.tls.enabled is needed": nil,
+		"redis.tls.enabled is needed":    {"--sentinel-tls", "true", "--sentinel-tls-ca-file", f.CA},
+	} {
+		log, admin := new(buffer), freeAddr(t)
+		args := []string{"run", "--listen", freeAddr(t), "--admin", admin, "--master", g.Name(), "--drain-timeout", "1ms"}
+		for _, a := range g.SentinelAddrs() {
+			args = append(args, "--sentinel", string(a))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan int, 1)
+		go func() { ended <- run(ctx, append(args, more...), log, log) }()
+		waitFor(t, want, func() bool { return strings.Contains(log.String(), want) })
+		code, body := get(t, addrOf(admin), "/readyz")
+		t.Logf("/readyz: %d %s", code, body)
+		cancel()
+		<-ended
 	}
 }
 

@@ -242,7 +242,7 @@ func watchMajority(tb testing.TB, g *redistest.Group, old *redistest.Node) *majo
 	ctx, cancel := context.WithCancel(tb.Context())
 	m := &majorityWatch{stop: cancel, names: make(map[topology.Addr]string), old: string(old.Addr())}
 	for _, addr := range g.SentinelAddrs() {
-		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1})
+		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1, TLSConfig: g.Sentinels()[0].ClientTLS()})
 		sub := c.Subscribe(ctx, "+switch-master")
 		if _, err := sub.Receive(ctx); err != nil {
 			tb.Fatalf("subscribe at %s: %v", addr, err)
@@ -344,7 +344,7 @@ func watchEvents(tb testing.TB, g *redistest.Group, events ...string) *eventWatc
 	var wg sync.WaitGroup
 	tb.Cleanup(func() { stop(); wg.Wait() })
 	for _, addr := range g.SentinelAddrs() {
-		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1})
+		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1, TLSConfig: g.Sentinels()[0].ClientTLS()})
 		sub := c.Subscribe(ctx, events...)
 		if _, err := sub.Receive(ctx); err != nil {
 			tb.Fatalf("subscribe at %s: %v", addr, err)

@@ -197,13 +197,15 @@ func keyLooksRight(b []byte) error {
 // Expiries returns when the first certificate of each file ends, by role.
 func (m *Material) Expiries() map[Role]time.Time {
 	ends := make(map[Role]time.Time, 2)
-	for role, list := range map[Role][]*x509.Certificate{RoleCA: m.cas, RoleCert: m.chain} {
+	first := func(role Role, list []*x509.Certificate) {
 		for _, c := range list {
 			if t, ok := ends[role]; !ok || c.NotAfter.Before(t) {
 				ends[role] = c.NotAfter
 			}
 		}
 	}
+	first(RoleCA, m.cas)
+	first(RoleCert, m.chain)
 	return ends
 }
 
