@@ -43,6 +43,10 @@ bench: ## measure beside direct, HAProxy and twemproxy, half an hour, into bench
 bench-short: ## the same for the cells with a target, under two minutes, into bench/results/short.md
 	go run ./bench --short
 
+.PHONY: bench-tls
+bench-tls: ## measure beside HAProxy, both terminating TLS, five minutes, into bench/results/tls.md
+	go run ./bench tls
+
 .PHONY: bench-idle
 bench-idle: ## measure memory and backend connections under 10 000 idle clients
 	go run ./bench idle

@@ -52,7 +52,7 @@ func runCampaign(ctx context.Context, root string, o options, stdout, stderr io.
 	}
 	r := report{
 		facts: facts, options: o, rounds: c.done, results: c.results, candidates: l.candidates,
-		leftOut: l.leftOut, scraped: scraped, verdicts: judge(c.results), took: time.Since(began),
+		leftOut: l.leftOut, scraped: scraped, verdicts: judge(c.results, o.targets()), took: time.Since(began),
 	}
 	if err := publish(root, o.out, r.markdown(), stdout); err != nil {
 		return err
@@ -154,7 +154,7 @@ func (c *campaign) measure(ctx context.Context, k *candidate, at cell, n int) (s
 	if err != nil {
 		return sample{}, err
 	}
-	l, err := redisBenchmark(ctx, k.addr, at, n)
+	l, err := redisBenchmark(ctx, k.addr, at, n, c.lab.tls.benchmarkArgs()...)
 	if err != nil {
 		if k.proc != nil {
 			err = fmt.Errorf("%s: %w; it printed: %s", k.name, err, k.proc.tail())

@@ -60,12 +60,22 @@ func specs() []spec {
 	}
 }
 
-func candidateNames() []string {
+func candidateNames() []string { return namesOf(specs()) }
+
+func namesOf(specs []spec) []string {
 	var names []string
-	for _, s := range specs() {
+	for _, s := range specs {
 		names = append(names, s.name)
 	}
 	return names
+}
+
+// specs returns the candidates that can be asked for.
+func (o *options) specs() []spec {
+	if o.tls {
+		return tlsSpecs()
+	}
+	return specs()
 }
 
 // candidate is one running competitor.
@@ -124,7 +134,7 @@ func (s spec) tryStart(ctx context.Context, l *lab) (*candidate, error) {
 	if s.name == nameSidecar && l.options.scrapes() {
 		c.metrics = "http://" + string(adminAddr) + "/metrics"
 	}
-	if err := p.waitReady(ctx, listen); err != nil {
+	if err := p.waitReady(ctx, listen, l.tls.clientConfig()); err != nil {
 		p.stop()
 		return nil, err
 	}
@@ -149,7 +159,7 @@ defaults
     timeout client 1m
     timeout server 1m
 frontend redis
-    bind %[3]s
+    bind %[3]s%[4]s
     default_backend master
 backend master
     option tcp-check
@@ -173,7 +183,11 @@ func haproxyMaxConn(fileLimit uint64) uint64 {
 func haproxyArgs(global string) func(*lab, string, topology.Addr, topology.Addr) ([]string, error) {
 	return func(l *lab, name string, listen, _ topology.Addr) ([]string, error) {
 		var b strings.Builder
-		fmt.Fprintf(&b, haproxyConfig, haproxyMaxConn(l.files), global, listen)
+		bind := ""
+		if l.tls != nil {
+			bind = " ssl crt " + l.tls.bundle
+		}
+		fmt.Fprintf(&b, haproxyConfig, haproxyMaxConn(l.files), global, listen, bind)
 		for i, node := range l.group.Nodes() {
 			fmt.Fprintf(&b, "    server redis%d %s check inter 1s\n", i+1, node.Addr())
 		}

@@ -33,8 +33,9 @@ type lab struct {
 	options options
 	group   *redistest.Group
 	master  *redistest.Node
-	sidecar string // the sidecar's program
-	files   uint64 // descriptors each process may have
+	sidecar string    // the sidecar's program
+	tls     *tlsFiles // nil: all is plain
+	files   uint64    // descriptors each process may have
 
 	candidates []*candidate
 	leftOut    []string // a line for each candidate that cannot be measured
@@ -46,7 +47,7 @@ func openLab(ctx context.Context, root string, o options, stderr io.Writer) (*la
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range specs() {
+	for _, s := range o.specs() {
 		if err := l.add(ctx, root, s, stderr); err != nil {
 			l.close()
 			return nil, err
@@ -82,6 +83,11 @@ func openGroupOf(ctx context.Context, root string, o options, stderr io.Writer, 
 		return nil, err
 	}
 	var err error
+	if o.tls {
+		if l.tls, err = makeTLS(l.dir); err != nil {
+			return nil, err
+		}
+	}
 	if l.files, err = raiseFileLimit(wantFiles); err != nil {
 		return nil, fmt.Errorf("descriptor limit: %w", err)
 	}
@@ -146,7 +152,7 @@ func (l *lab) masterAddr() topology.Addr { return l.master.Addr() }
 // fill writes every key of the cell with a value of its size, so that each GET
 // finds one.
 func (l *lab) fill(ctx context.Context, c cell) error {
-	a, err := dialAdmin(ctx, l.masterAddr())
+	a, err := dialAdmin(ctx, l.masterAddr(), nil)
 	if err != nil {
 		return err
 	}
@@ -164,7 +170,7 @@ func (l *lab) fill(ctx context.Context, c cell) error {
 // settle returns once the replicas have caught up, so that the work one run
 // left them is not on the next one's bill.
 func (l *lab) settle(ctx context.Context) error {
-	a, err := dialAdmin(ctx, l.masterAddr())
+	a, err := dialAdmin(ctx, l.masterAddr(), nil)
 	if err != nil {
 		return err
 	}

@@ -22,13 +22,14 @@ type load struct {
 
 // redisBenchmark sends n commands of the cell to addr and returns what it says.
 // An error reply is an error: a benchmark of refusals would look fast.
-func redisBenchmark(ctx context.Context, addr topology.Addr, c cell, n int) (load, error) {
+func redisBenchmark(ctx context.Context, addr topology.Addr, c cell, n int, more ...string) (load, error) {
 	host, port := addr.Split()
-	cmd := exec.CommandContext(ctx, "redis-benchmark",
+	args := append(more,
 		"-h", host, "-p", strconv.Itoa(port),
 		"-c", strconv.Itoa(c.clients), "-P", strconv.Itoa(c.pipeline),
 		"-d", strconv.Itoa(c.size), "-r", strconv.Itoa(c.keys()),
 		"-n", strconv.Itoa(n), "-t", strings.ToLower(c.command), "--csv")
+	cmd := exec.CommandContext(ctx, "redis-benchmark", args...)
 	out, err := cmd.Output()
 	if err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {

@@ -2,6 +2,7 @@
 //
 //	go run ./bench            throughput, latency and CPU per command, about half an hour
 //	go run ./bench --short    the cells with a target only, under two minutes
+//	go run ./bench tls        throughput and CPU per command where TLS is terminated, about 5 minutes
 //	go run ./bench idle       memory and backend connections under 10 000 idle clients
 //	go run ./bench outage     latencies while every Sentinel, then every Redis, is gone; 11 minutes
 //
@@ -80,6 +81,8 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		switch args[0] {
 		case "idle":
 			cmd, do, args = cmdIdle, runIdle, args[1:]
+		case "tls":
+			cmd, args = cmdTLS, args[1:]
 		case "outage":
 			cmd, do, args = cmdOutage, runOutage, args[1:]
 		}

@@ -25,6 +25,7 @@ const (
 // options is what the command line asks for.
 type options struct {
 	short       bool
+	tls         bool // candidates terminate TLS
 	strict      bool
 	rounds      int
 	run         time.Duration // length of one run of the load generator
@@ -48,6 +49,7 @@ const (
 	cmdBeside         // measure the candidates side by side
 	cmdIdle           // measure what idle clients cost
 	cmdOutage         // measure outages at a steady rate
+	cmdTLS            // measure the candidates that terminate TLS
 )
 
 // parseOptions reads the flags of a command. Every error but flag.ErrHelp is an
@@ -59,6 +61,11 @@ func parseOptions(cmd command, args []string, stderr io.Writer) (options, error)
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	switch cmd {
+	case cmdTLS:
+		o.tls = true
+		defaultCandidates, defaultOut = namesOf(tlsSpecs()), "tls"
+		fs.IntVar(&o.rounds, "rounds", 0, "rounds, each measuring every cell of every candidate (default 7)")
+		fs.StringVar(&cells, "cells", targetCells, "comma-separated cells such as c50P1/64 or c50P16/4096/get")
 	case cmdBeside:
 		fs.BoolVar(&o.short, "short", false, "only the cells with a target, 3 rounds, under two minutes")
 		fs.IntVar(&o.rounds, "rounds", 0, "rounds, each measuring every cell of every candidate (default 7, short 3)")
@@ -130,8 +137,8 @@ func (o *options) resolve(cmd command, cells, candidates string) error {
 	for name := range strings.SplitSeq(candidates, ",") {
 		name = strings.TrimSpace(name)
 		switch {
-		case !slices.Contains(candidateNames(), name):
-			wrong("--candidates: %q is none of %s", name, strings.Join(candidateNames(), ", "))
+		case !slices.Contains(namesOf(o.specs()), name):
+			wrong("--candidates: %q is none of %s", name, strings.Join(namesOf(o.specs()), ", "))
 		case !slices.Contains(o.candidates, name):
 			o.candidates = append(o.candidates, name)
 		}

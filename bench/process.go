@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -84,13 +85,13 @@ func (p *process) tail() string {
 // waitReady returns once addr accepts writes, on readyWrites connections in a
 // row: HAProxy takes every node for a master until its third check has failed,
 // and deals out connections among them until then.
-func (p *process) waitReady(ctx context.Context, addr topology.Addr) error {
+func (p *process) waitReady(ctx context.Context, addr topology.Addr, secure *tls.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
 	for {
-		err := writes(ctx, addr)
+		err := writes(ctx, addr, secure)
 		if err == nil {
 			return nil
 		}
@@ -109,9 +110,9 @@ func (p *process) waitReady(ctx context.Context, addr topology.Addr) error {
 var errEndedEarly = errors.New("ended early")
 
 // writes sends one SET over each of readyWrites fresh connections.
-func writes(ctx context.Context, addr topology.Addr) error {
+func writes(ctx context.Context, addr topology.Addr, secure *tls.Config) error {
 	for range readyWrites {
-		a, err := dialAdmin(ctx, addr)
+		a, err := dialAdmin(ctx, addr, secure)
 		if err != nil {
 			return err
 		}
@@ -130,11 +131,15 @@ type admin struct {
 	in   *bufio.Reader
 }
 
-func dialAdmin(ctx context.Context, addr topology.Addr) (*admin, error) {
+// dialAdmin connects, over TLS unless secure is nil.
+func dialAdmin(ctx context.Context, addr topology.Addr, secure *tls.Config) (*admin, error) {
 	d := net.Dialer{Timeout: dialTimeout}
 	conn, err := d.DialContext(ctx, "tcp", string(addr))
 	if err != nil {
 		return nil, err
+	}
+	if secure != nil {
+		conn = tls.Client(conn, secure)
 	}
 	return &admin{conn: conn, in: bufio.NewReader(conn)}, nil
 }

@@ -25,9 +25,12 @@ type report struct {
 // markdown returns the whole report.
 func (r report) markdown() string {
 	var b strings.Builder
-	b.WriteString("# sentinelproxy beside direct, HAProxy and twemproxy\n\n")
-	fmt.Fprintf(&b, "Made by `go run ./bench`: %d rounds, %d cells, %v each, %v in all. Medians over the rounds.\n\n",
-		r.rounds, len(r.options.cells), r.options.run, r.took.Round(time.Second))
+	title, made := "sentinelproxy beside direct, HAProxy and twemproxy", "go run ./bench"
+	if r.options.tls {
+		title, made = "sentinelproxy beside HAProxy, both terminating TLS", "go run ./bench tls"
+	}
+	fmt.Fprintf(&b, "# %s\n\nMade by `%s`: %d rounds, %d cells, %v each, %v in all. Medians over the rounds.\n\n",
+		title, made, r.rounds, len(r.options.cells), r.options.run, r.took.Round(time.Second))
 	writeFacts(&b, r.facts, r.leftOut)
 	r.writeVerdicts(&b)
 	r.writeCandidates(&b)
@@ -84,6 +87,9 @@ func (r report) writeVerdicts(b *strings.Builder) {
 
 func (r report) writeCandidates(b *strings.Builder) {
 	b.WriteString("## Candidates\n\n")
+	if r.options.tls {
+		b.WriteString("Clients speak TLS 1.3 (AES-128-GCM, an ECDSA P-256 certificate) to every candidate; behind them Redis is plain.\n\n")
+	}
 	for _, c := range r.candidates {
 		fmt.Fprintf(b, "- **%s**: %s", c.name, c.about)
 		if c.metrics != "" {

@@ -23,7 +23,7 @@ func TestMarkdown(t *testing.T) {
 		facts:   []fact{{"CPU", "one of 2 cores"}},
 		options: options{cells: []cell{c}, run: time.Second},
 		rounds:  1,
-		results: r, candidates: candidates, verdicts: judge(r),
+		results: r, candidates: candidates, verdicts: judge(r, targets()),
 		leftOut: []string{"twemproxy was left out: no nutcracker"},
 	}.markdown()
 	for _, want := range []string{

@@ -25,6 +25,14 @@ func targets() []target {
 	}
 }
 
+// targets returns the promises of what was measured.
+func (o *options) targets() []target {
+	if o.tls {
+		return tlsTargets()
+	}
+	return targets()
+}
+
 // atLeast reports which way the target points.
 func (t target) atLeast() bool { return t.metric == throughput }
 
@@ -74,9 +82,9 @@ type verdict struct {
 }
 
 // judge holds every target against the results, for both commands.
-func judge(r results) []verdict {
+func judge(r results, targets []target) []verdict {
 	var all []verdict
-	for _, t := range targets() {
+	for _, t := range targets {
 		for _, command := range []string{cmdGet, cmdSet} {
 			c := cell{clients: t.clients, pipeline: t.pipeline, size: smallValue, command: command}
 			all = append(all, judgeCell(r, t, c))

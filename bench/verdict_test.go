@@ -43,7 +43,7 @@ func TestJudge(t *testing.T) {
 }
 
 func TestJudgeCoversBothCommands(t *testing.T) {
-	got := judge(results{})
+	got := judge(results{}, targets())
 	if len(got) != 2*len(targets()) || count(got, outcomeUnmeasured) != len(got) {
 		t.Errorf("judge of nothing = %+v; want %d unmeasured", got, 2*len(targets()))
 	}

@@ -77,7 +77,9 @@ func (c *call) ask(commands ...[]string) ([]reply, error) {
 			c.buf = c.buf[used:]
 			rs = append(rs, r)
 			continue
-		case !errors.Is(err, errShort) || len(c.buf) > replyMax:
+		case !errors.Is(err, errShort):
+			return nil, err
+		case len(c.buf) > replyMax:
 			return nil, errReply
 		}
 		n, err := c.conn.Read(chunk)

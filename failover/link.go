@@ -3,8 +3,10 @@ package failover
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -60,6 +62,15 @@ func (l *link) read(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// whyUnanswered adds to the end of a connection that brought no reply what it may
+// mean: Redis resets who speaks plain to its TLS port.
+func (l *link) whyUnanswered(err error) error {
+	if _, plain := l.conn.(*net.TCPConn); plain && errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("%w before any reply: if the node speaks TLS on this port, redis.tls.enabled is needed", err)
+	}
+	return err
 }
 
 // send writes one command; it must not take longer than the limit.

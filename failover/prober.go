@@ -85,7 +85,7 @@ func (p *prober) run(ctx context.Context) {
 		switch {
 		case errors.Is(err, errHung): // told already, once per period
 		case !p.answered || gaveUp(err):
-			p.failed(ctx, sent, err) // such as at its maxclients: dial again later
+			p.failed(ctx, sent, l.whyUnanswered(err)) // such as at its maxclients: dial again later
 		default:
 			p.tell(route.NodeClosed{Addr: p.addr}) // dialled again at once: its role matters now
 		}

@@ -23,6 +23,11 @@ var (
 	errReply = errors.New("reply is not what was asked for")
 )
 
+// tlsAlert begins what a node that speaks TLS answers to a plain command.
+const tlsAlert = 0x15
+
+var errTLSNode = fmt.Errorf("%w: the node speaks TLS on this port: want redis.tls.enabled, or the node's plain port", errReply)
+
 // reply is one RESP2 value. Only the field of its kind is set.
 type reply struct {
 	kind  byte // '+', '-', ':', '$' or '*'
@@ -38,6 +43,9 @@ func parseReply(b []byte) (reply, int, error) { return parseValue(b, 0) }
 func parseValue(b []byte, depth int) (reply, int, error) {
 	if depth > replyDepth {
 		return reply{}, 0, errReply
+	}
+	if depth == 0 && len(b) > 0 && b[0] == tlsAlert {
+		return reply{}, 0, errTLSNode
 	}
 	end := bytes.Index(b, []byte("\r\n"))
 	if end < 0 {

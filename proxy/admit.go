@@ -1,6 +1,10 @@
 package proxy
 
-import "github.com/sentinelproxy/sentinelproxy/internal/resp"
+import (
+	"errors"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+)
 
 // This file deals with what a client sends that is not a plain command in array
 // form: lines, HTTP, breaches of the protocol.
@@ -60,6 +64,12 @@ func (s *session) letIn() bool {
 // protocolError answers as Redis does and closes after it.
 func (s *session) protocolError(err error) {
 	s.w.stats.protocolErrors++
+	if errors.Is(err, resp.ErrTLS) {
+		s.w.stats.tlsOnPlain++
+		if more, ok := s.w.tlsWarning.now(); ok {
+			s.w.log.Warn("a client began a tls handshake on a port without tls", "client", s.conn.RemoteAddr(), "unlogged_before", more)
+		}
+	}
 	s.w.log.Debug("protocol error from client", "client", s.conn.RemoteAddr(), "error", err)
 	s.replyError("ERR " + err.Error())
 	s.end()

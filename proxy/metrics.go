@@ -143,10 +143,17 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	t := &sum.stats
 	e.gauge("client_connections", "Clients connected now.", float64(sum.clients))
 	e.counter("client_connections_total", "Clients accepted.", t.accepted)
-	e.counter("client_connections_refused_total", "Clients turned away because max-clients was reached.", t.refusedClients)
+	e.counter("client_connections_refused_total", "Clients turned away because max-clients was reached.", t.refusedClients+s.refusedTLS.Load())
 	e.counter("client_output_cut_total", "Clients cut off because they did not read their replies.", t.outputCut)
 	e.counter("client_reply_cut_total", "Clients cut off because a large reply broke off with its master.", t.cutMidReply)
 	e.counter("client_protocol_errors_total", "Clients that broke the protocol.", t.protocolErrors)
+	e.counter("client_tls_on_plain_total", "Clients that began a TLS handshake on a port without TLS.", t.tlsOnPlain)
+	if len(s.opts.TLSListeners) > 0 {
+		for k := range shakesEnd {
+			e.counter("tls_handshakes_total", "TLS handshakes with clients, by how they ended.", s.shakes.done[k].Load(), "result", k.String())
+		}
+		e.gauge("tls_handshakes_pending", "TLS handshakes with clients under way.", float64(s.shakes.pending.Load()))
+	}
 	const useHelp = "Connections to Redis: to the master, and for stale reads to replicas."
 	e.gauge("backend_connections", useHelp, float64(sum.shared), "use", "shared")
 	e.gauge("backend_connections", useHelp, float64(sum.own), "use", "own")
@@ -210,6 +217,7 @@ func (t *stats) add(o *stats) {
 		{&t.refusedClients, o.refusedClients},
 		{&t.commands, o.commands},
 		{&t.protocolErrors, o.protocolErrors},
+		{&t.tlsOnPlain, o.tlsOnPlain},
 		{&t.outputCut, o.outputCut},
 		{&t.cutMidReply, o.cutMidReply},
 		{&t.pinned, o.pinned},

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,10 +37,15 @@ const (
 type Options struct {
 	Group     string         // the master's name
 	Listeners []net.Listener // the Server owns them from Run on
-	Loops     int            // event loops; 0: max(1, GOMAXPROCS/2)
-	Auth      AuthMode
-	Username  string // the sidecar's account, for AuthNone
-	Password  string // never logged
+	// TLSListeners are more of them, whose clients speak TLS by the configuration
+	// that ClientTLS returns for each handshake.
+	TLSListeners     []net.Listener
+	ClientTLS        func() *tls.Config
+	HandshakeTimeout time.Duration // 0: 10 s
+	Loops            int           // event loops; 0: max(1, GOMAXPROCS/2)
+	Auth             AuthMode
+	Username         string // the sidecar's account, for AuthNone
+	Password         string // never logged
 	// RetryWrites says which writes are sent again when their reply was lost.
 	RetryWrites RetryMode
 	// Outage says what commands get when no master has been served for long.
@@ -47,6 +53,8 @@ type Options struct {
 	// Dial opens connections to masters, in goroutines of the Server; nil: TCP with
 	// a timeout of one second.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// NodeTLS has the connections that Dial opened speak TLS; nil: they are plain.
+	NodeTLS NodeTLS
 	// Report tells the control plane what the data path sees. It is called on event
 	// loops and must return at once. nil: nobody is told.
 	Report       func(topology.Report)
@@ -66,7 +74,10 @@ type Server struct {
 	dialCtx context.Context //nolint:containedctx // ends with Run; dials are started by loops, which have none to pass
 	cancel  context.CancelFunc
 	beats   []atomic.Int64 // when each loop was last seen to turn, since boot
-	clients atomic.Int64
+	clients atomic.Int64   // TLS handshakes under way included
+
+	shakes     handshakes
+	refusedTLS atomic.Uint64 // over MaxClients, before their handshake
 	// failures say why a loop's connections to the master fail; nil: they do not.
 	failures []atomic.Pointer[string]
 }
@@ -93,6 +104,12 @@ func New(o Options) (*Server, error) {
 	if o.MaxClients <= 0 {
 		o.MaxClients = defaultMaxClients
 	}
+	if len(o.TLSListeners) > 0 && o.ClientTLS == nil {
+		return nil, errors.New("proxy: TLSListeners without ClientTLS")
+	}
+	if o.HandshakeTimeout <= 0 {
+		o.HandshakeTimeout = handshakeTimeout
+	}
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
@@ -104,6 +121,8 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{opts: o, beats: make([]atomic.Int64, o.Loops), failures: make([]atomic.Pointer[string], o.Loops)}
 	s.dialCtx, s.cancel = context.WithCancel(context.Background())
+	s.shakes.ctx, s.shakes.cancel = context.WithCancel(context.Background())
+	s.shakes.gate = make(evloop.Gate, max(1, runtime.GOMAXPROCS(0)/2)) // the rest is for those who are connected
 	cmds := newCommands()
 	for i := range o.Loops {
 		l, err := evloop.New(evloop.Options{Driver: o.Driver, Log: o.Log})
@@ -126,6 +145,8 @@ func New(o Options) (*Server, error) {
 // are left at DrainTimeout with an error. It must be called once.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.cancel()
+	defer s.shakes.running.Wait()
+	defer s.shakes.cancel()
 	runCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, gctx := errgroup.WithContext(runCtx)
@@ -159,6 +180,12 @@ func (s *Server) listen() error {
 				return
 			}
 		}
+		for _, ln := range s.opts.TLSListeners {
+			if err := s.loops[0].Listen(ln, s.acceptTLS); err != nil {
+				errs <- err
+				return
+			}
+		}
 		errs <- nil
 	})
 	if err != nil {
@@ -167,30 +194,41 @@ func (s *Server) listen() error {
 	return <-errs
 }
 
-// accept gives a new connection to the loop that has the fewest. It runs on the
-// first loop.
-func (s *Server) accept(sock evloop.Socket) {
+// emptiest returns the loop that has the fewest connections.
+func (s *Server) emptiest() int {
 	best := 0
 	for i, l := range s.loops {
 		if l.Len() < s.loops[best].Len() {
 			best = i
 		}
 	}
-	adopt := func() { s.adopt(best, sock) }
-	if best == 0 {
+	return best
+}
+
+// accept gives a new connection to the loop that has the fewest. It runs on the
+// first loop.
+func (s *Server) accept(sock evloop.Socket) {
+	i := s.emptiest()
+	adopt := func() {
+		s.adopt(i, s.clients.Add(1) > int64(s.opts.MaxClients), func(build func(*evloop.Conn) evloop.Handler) error {
+			_, err := s.loops[i].Add(sock, build)
+			return err
+		})
+	}
+	if i == 0 {
 		adopt()
 		return
 	}
-	if err := s.loops[best].TryPost(adopt); err != nil {
+	if err := s.loops[i].TryPost(adopt); err != nil {
 		sock.Close() // the loop is ending, or tens of thousands wait for it already
 	}
 }
 
-// adopt makes a client's session on its loop.
-func (s *Server) adopt(i int, sock evloop.Socket) {
+// adopt makes the session of a client, counted already, on its loop. full has it
+// turned away; add gives its connection to the loop.
+func (s *Server) adopt(i int, full bool, add func(func(*evloop.Conn) evloop.Handler) error) { //nolint:revive // full is what max-clients says
 	w := s.workers[i]
-	full := s.clients.Add(1) > int64(s.opts.MaxClients)
-	_, err := s.loops[i].Add(sock, func(c *evloop.Conn) evloop.Handler {
+	err := add(func(c *evloop.Conn) evloop.Handler {
 		sess := w.accept(c)
 		if full {
 			w.stats.refusedClients++
@@ -258,6 +296,7 @@ func (s *Server) SetRoute(r topology.Route) {
 
 // drain ends the clients' connections in an orderly way.
 func (s *Server) drain(ctx context.Context) {
+	s.shakes.cancel() // who has not finished has asked for nothing
 	for i, l := range s.loops {
 		w := s.workers[i]
 		_ = l.Post(func() {
@@ -370,8 +409,21 @@ func (h *loopHost) dial(addr topology.Addr, p *pipe, done func(wire, error)) {
 		defer cancel()
 		nc, err := s.opts.Dial(ctx, "tcp", string(addr))
 		var sock evloop.Socket
-		if err == nil {
+		var secure *evloop.TLS
+		switch {
+		case err != nil:
+		case s.opts.NodeTLS == nil:
 			sock, err = evloop.Detach(nc, s.opts.Driver)
+		default:
+			secure, err = evloop.ClientTLS(ctx, nc, s.opts.NodeTLS.Client(string(addr)), s.opts.Driver)
+			err = s.opts.NodeTLS.Explain(ctx, string(addr), err)
+		}
+		end := func() {
+			if secure != nil {
+				secure.Close()
+			} else {
+				sock.Close()
+			}
 		}
 		posted := h.loop.Post(func() {
 			if err != nil {
@@ -379,10 +431,15 @@ func (h *loopHost) dial(addr topology.Addr, p *pipe, done func(wire, error)) {
 				return
 			}
 			if p.state != pipeDialing {
-				sock.Close() // given up meanwhile
+				end() // given up meanwhile
 				return
 			}
-			c, err := h.loop.Add(sock, func(*evloop.Conn) evloop.Handler { return p })
+			var c *evloop.Conn
+			if secure != nil {
+				c, err = h.loop.AddTLS(secure, func(*evloop.Conn) evloop.Handler { return explainedPipe{p, s.opts.NodeTLS} })
+			} else {
+				c, err = h.loop.Add(sock, func(*evloop.Conn) evloop.Handler { return p })
+			}
 			if err != nil {
 				done(nil, err)
 				return
@@ -390,7 +447,7 @@ func (h *loopHost) dial(addr topology.Addr, p *pipe, done func(wire, error)) {
 			done(c, nil)
 		})
 		if posted != nil && err == nil {
-			sock.Close()
+			end()
 		}
 	})
 }

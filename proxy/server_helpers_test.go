@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"path/filepath"
@@ -29,6 +30,7 @@ type running struct {
 	addr   string // TCP
 	unix   string
 	node   *redistest.Node
+	secure *transport   // nil: clients are plain
 	stop   func() error // ends Run and returns what it returned; may be called twice
 	gen    uint64
 }
@@ -47,6 +49,15 @@ func startServer(tb testing.TB, node *redistest.Node, change ...func(*Options)) 
 		tb.Fatal(err)
 	}
 	o := Options{Group: "orders", Listeners: []net.Listener{ln, un}, Loops: 2, DrainTimeout: 5 * time.Second}
+	secure := testTransport
+	if secure != nil {
+		o.Listeners, o.TLSListeners = []net.Listener{un}, []net.Listener{ln}
+		o.ClientTLS = func() *tls.Config { return secure.server }
+		o.Driver = secure.driver
+		if node.ClientTLS() != nil {
+			o.NodeTLS = secure
+		}
+	}
 	for _, f := range change {
 		f(&o)
 	}
@@ -57,7 +68,7 @@ func startServer(tb testing.TB, node *redistest.Node, change ...func(*Options)) 
 	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	r := &running{tb: tb, server: s, addr: ln.Addr().String(), unix: path, node: node}
+	r := &running{tb: tb, server: s, addr: ln.Addr().String(), unix: path, node: node, secure: secure}
 	r.stop = sync.OnceValue(func() error {
 		cancel()
 		select {
@@ -94,6 +105,9 @@ func (r *running) setRoute(rt topology.Route) {
 func (r *running) client(change ...func(*redis.Options)) *redis.Client {
 	r.tb.Helper()
 	o := &redis.Options{Addr: r.addr, MaxRetries: -1, ReadTimeout: testWait, WriteTimeout: testWait, Protocol: 3}
+	if r.secure != nil {
+		o.TLSConfig = r.secure.client
+	}
 	for _, f := range change {
 		f(o)
 	}
@@ -124,7 +138,12 @@ func dialRaw(tb testing.TB, network, addr string) *raw {
 
 func (r *running) raw() *raw {
 	r.tb.Helper()
-	return dialRaw(r.tb, "tcp", r.addr)
+	c := dialRaw(r.tb, "tcp", r.addr)
+	if r.secure != nil {
+		c.Conn = tls.Client(c.Conn, r.secure.client)
+		c.r.Reset(c.Conn)
+	}
+	return c
 }
 
 func (c *raw) send(s string) {

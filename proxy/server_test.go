@@ -21,7 +21,7 @@ import (
 )
 
 func TestLongPipelineIsSentBeforeTheFirstRead(t *testing.T) {
-	r := startServer(t, redistest.Single(t, redistest.Options{}))
+	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t)}))
 	for name, tt := range map[string]struct {
 		command string
 		reply   func(i int) string
@@ -46,7 +46,7 @@ func TestLongPipelineIsSentBeforeTheFirstRead(t *testing.T) {
 
 // A reply may be far larger than what is kept of it, on shared and own pipes.
 func TestLargeValues(t *testing.T) {
-	r := startServer(t, redistest.Single(t, redistest.Options{}))
+	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t)}))
 	c := r.client()
 	for _, size := range []int{1 << 10, 64 << 10, 1<<20 - 50, 1 << 20, 1<<20 + 1, 5<<20 + 3, 64 << 20} {
 		value := make([]byte, size)
@@ -84,7 +84,7 @@ func TestLargeValues(t *testing.T) {
 }
 
 func TestUnixSocket(t *testing.T) {
-	r := startServer(t, redistest.Single(t, redistest.Options{}))
+	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t)}))
 	c := dialRaw(t, "unix", r.unix)
 	c.send("PING\r\n")
 	c.expect("+PONG\r\n")
@@ -92,7 +92,7 @@ func TestUnixSocket(t *testing.T) {
 
 // printf 'PING\r\n' | nc sends and closes its half at once.
 func TestHalfClosedClientGetsItsReplies(t *testing.T) {
-	r := startServer(t, redistest.Single(t, redistest.Options{Password: "secret"}))
+	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t), Password: "secret"}))
 	for name, tt := range map[string]struct{ send, want string }{
 		"login":                   {"AUTH secret\r\nSET a 1\r\nGET a\r\n", "+OK\r\n+OK\r\n$1\r\n1\r\n"},
 		"pinned":                  {"AUTH secret\r\nMULTI\r\nSET p 1\r\nEXEC\r\nKEYS p\r\n", "+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n*1\r\n$1\r\np\r\n"},
@@ -103,7 +103,9 @@ func TestHalfClosedClientGetsItsReplies(t *testing.T) {
 		"half of a large command": {"AUTH secret\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$5000000\r\nxxx", "+OK\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := dialRaw(t, "tcp", r.addr)
+			r := *r
+			r.tb = t
+			c := r.raw()
 			c.send(tt.send)
 			c.closeWrite()
 			c.expect(tt.want)
@@ -114,7 +116,7 @@ func TestHalfClosedClientGetsItsReplies(t *testing.T) {
 }
 
 func TestManyClients(t *testing.T) {
-	r := startServer(t, redistest.Single(t, redistest.Options{}))
+	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t)}))
 	var wg sync.WaitGroup
 	for i := range 512 {
 		c := r.raw()
@@ -140,7 +142,7 @@ func TestManyClients(t *testing.T) {
 }
 
 func TestIdleConnectionsCostLittle(t *testing.T) {
-	r := startServer(t, redistest.Single(t, redistest.Options{}))
+	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t)}))
 	const n = 2000
 	before := heap()
 	for range n {
@@ -163,7 +165,7 @@ func heap() int {
 }
 
 func TestMaxClients(t *testing.T) {
-	r := startServer(t, redistest.Single(t, redistest.Options{}), func(o *Options) { o.MaxClients = 2 })
+	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t)}), func(o *Options) { o.MaxClients = 2 })
 	a, b := r.raw(), r.raw()
 	a.send("PING\r\n")
 	a.expect("+PONG\r\n")
@@ -180,7 +182,7 @@ func TestMaxClients(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
-	r := startServer(t, redistest.Single(t, redistest.Options{}))
+	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t)}))
 	idle, busy, sub, tx := r.raw(), r.raw(), r.raw(), r.raw()
 	idle.send("PING\r\n")
 	idle.expect("+PONG\r\n")
@@ -210,7 +212,7 @@ func TestDrain(t *testing.T) {
 }
 
 func TestDrainTimeoutEndsTheRest(t *testing.T) {
-	r := startServer(t, redistest.Single(t, redistest.Options{}), func(o *Options) { o.DrainTimeout = 50 * time.Millisecond })
+	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t)}), func(o *Options) { o.DrainTimeout = 50 * time.Millisecond })
 	c := r.raw()
 	c.send("BLPOP queue 0\r\n")
 	waitBlocked(t, r.node)
@@ -232,7 +234,7 @@ func waitBlocked(tb testing.TB, node *redistest.Node) {
 
 // A client that never reads is not allowed to fill our memory.
 func TestMemoryOfAClientThatNeverReads(t *testing.T) {
-	r := startServer(t, redistest.Single(t, redistest.Options{}))
+	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t)}))
 	if err := r.client().Set(t.Context(), "k", strings.Repeat("x", 100<<10), 0).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +260,7 @@ func TestMemoryOfAClientThatNeverReads(t *testing.T) {
 }
 
 func TestPassthroughLogin(t *testing.T) {
-	node := redistest.Single(t, redistest.Options{Password: "secret", RedisConfig: []string{
+	node := redistest.Single(t, redistest.Options{TLS: nodeTLS(t), Password: "secret", RedisConfig: []string{
 		"user alice on >wonder ~* &* +@all", "user bob on >builder ~bob:* +@all -@admin -@dangerous",
 	}})
 	r := startServer(t, node)
@@ -297,7 +299,7 @@ func TestPassthroughLogin(t *testing.T) {
 }
 
 func TestOwnAccount(t *testing.T) {
-	r := startServer(t, redistest.Single(t, redistest.Options{Password: "secret"}), func(o *Options) {
+	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t), Password: "secret"}), func(o *Options) {
 		o.Auth, o.Password = AuthNone, "secret"
 	})
 	c := r.raw()
@@ -311,7 +313,7 @@ func TestOwnAccount(t *testing.T) {
 }
 
 func TestRedisCLI(t *testing.T) {
-	r := startServer(t, redistest.Single(t, redistest.Options{}))
+	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t)}))
 	host, port, _ := strings.Cut(r.addr, ":")
 	cli := func(stdin string, args ...string) string {
 		t.Helper()
@@ -347,7 +349,7 @@ func TestRedisCLI(t *testing.T) {
 }
 
 func TestHoldKeepsClientsWaiting(t *testing.T) {
-	r := startServer(t, redistest.Single(t, redistest.Options{}))
+	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t)}))
 	c := r.client()
 	if err := c.Ping(t.Context()).Err(); err != nil {
 		t.Fatal(err)

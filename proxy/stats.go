@@ -13,6 +13,7 @@ type stats struct {
 	refusedClients uint64 // over max_clients
 	commands       uint64 // handled: sent to a master, answered here, or failed
 	protocolErrors uint64
+	tlsOnPlain     uint64 // of them, those that began a TLS handshake
 	outputCut      uint64 // clients cut off because they did not read
 	cutMidReply    uint64 // clients cut off in the middle of a large reply
 	pinned         uint64 // own pipes taken

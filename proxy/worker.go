@@ -87,6 +87,7 @@ type worker struct {
 	// longCursors says that a node has cursors which leave no room for a mark.
 	longCursors bool
 	draining    bool
+	tlsWarning  sometimes // of clients that speak TLS to a port without it
 
 	stats stats
 }

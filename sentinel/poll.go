@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -92,6 +94,9 @@ func (p *poller) askOnce(ctx context.Context, s scope, timeout time.Duration) (a
 		a.runID, err = p.identity(ctx)
 	}
 	if err != nil {
+		if _, plain := p.link.raw.(*net.TCPConn); plain && identify && errors.Is(err, syscall.ECONNRESET) {
+			err = fmt.Errorf("%w before any reply: if it speaks TLS on this port, sentinel.tls.enabled is needed", err)
+		}
 		p.close()
 		return answer{}, fmt.Errorf("poll sentinel %s: %w", p.addr, err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -30,7 +31,8 @@ type writers struct {
 
 // writer is one client's history. Only its goroutine writes it while it runs.
 type writer struct {
-	id int
+	id  int
+	tls *tls.Config // nil: plain
 
 	mu     sync.Mutex // guards the next two while the writer runs
 	acked  []ack
@@ -53,10 +55,16 @@ const writeEvery = 3 * time.Millisecond
 
 func startWriters(tb testing.TB, addr string, n int) *writers {
 	tb.Helper()
+	return startTLSWriters(tb, addr, n, nil)
+}
+
+// startTLSWriters is startWriters over TLS, unless cfg is nil.
+func startTLSWriters(tb testing.TB, addr string, n int, cfg *tls.Config) *writers {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(tb.Context())
 	w := &writers{addr: addr, stop: cancel}
 	for i := range n {
-		one := &writer{id: i}
+		one := &writer{id: i, tls: cfg}
 		w.all = append(w.all, one)
 		w.wg.Go(func() { one.run(ctx, addr) })
 	}
@@ -85,6 +93,9 @@ func (w *writer) session(ctx context.Context, addr string) error {
 		return err
 	}
 	defer nc.Close()
+	if w.tls != nil {
+		nc = tls.Client(nc, w.tls)
+	}
 	defer context.AfterFunc(ctx, func() { _ = nc.SetReadDeadline(time.Now().Add(10 * time.Second)) })()
 	r := bufio.NewReader(nc)
 	tick := time.NewTicker(writeEvery)
@@ -185,7 +196,7 @@ func (w *writers) history() history {
 // lost returns the acknowledged writes that node does not have.
 func (w *writers) lost(tb testing.TB, node *redistest.Node, include func(ack) bool) []string {
 	tb.Helper()
-	c := redis.NewClient(&redis.Options{Addr: string(node.DirectAddr())})
+	c := redis.NewClient(&redis.Options{Addr: string(node.DirectAddr()), TLSConfig: node.ClientTLS()})
 	defer c.Close()
 	var lost []string
 	for _, one := range w.all {
@@ -235,7 +246,7 @@ func watchMajority(tb testing.TB, g *redistest.Group, old *redistest.Node) *majo
 		m.old = string(old.Addr())
 	}
 	for _, addr := range g.SentinelAddrs() {
-		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1})
+		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1, TLSConfig: g.Sentinels()[0].ClientTLS()})
 		if old == nil { // they do not even run yet
 			m.wg.Go(func() { m.poll(ctx, c, addr, g.Name()) })
 			continue
@@ -341,7 +352,7 @@ func watchEvents(tb testing.TB, g *redistest.Group, events ...string) *eventWatc
 	var wg sync.WaitGroup
 	tb.Cleanup(func() { stop(); wg.Wait() })
 	for _, addr := range g.SentinelAddrs() {
-		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1})
+		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1, TLSConfig: g.Sentinels()[0].ClientTLS()})
 		sub := c.Subscribe(ctx, events...)
 		if _, err := sub.Receive(ctx); err != nil {
 			tb.Fatalf("subscribe at %s: %v", addr, err)

@@ -69,10 +69,12 @@ type parts struct {
 // What a part calls; the functions return at once unless they say otherwise.
 type (
 	followerHooks struct {
+		dial    dialFunc // nil: plain
 		observe func(topology.Observation)
 		sign    func(topology.Sign)
 	}
 	controllerHooks struct {
+		dial    dialFunc // nil: plain
 		publish func(topology.Route)
 		poll    func()
 		setFast func(bool)
@@ -80,7 +82,8 @@ type (
 		drained func(ctx context.Context, gen uint64) error
 	}
 	serverHooks struct {
-		listeners []net.Listener
+		listeners []net.Listener // in the order of the master's Listen
+		tls       legs
 		drain     time.Duration
 		report    func(topology.Report)
 	}
@@ -90,6 +93,7 @@ type (
 type group struct {
 	master     config.Master
 	listeners  []net.Listener
+	tls        legs
 	follower   loginFollower
 	controller controller
 	server     server
@@ -102,8 +106,12 @@ type group struct {
 func newGroup(p parts, m config.Master, lns []net.Listener, drain time.Duration, log *slog.Logger) (*group, error) {
 	g := &group{master: m, listeners: lns, ending: make(chan struct{})}
 	var err error
+	if g.tls, err = newLegs(m, log); err != nil {
+		return nil, fmt.Errorf("master %s: %w", m.Name, err)
+	}
 	g.server, err = p.server(m, serverHooks{
 		listeners: lns,
+		tls:       g.tls,
 		drain:     drain,
 		report:    func(r topology.Report) { g.controller.Report(r) },
 	}, log)
@@ -111,6 +119,7 @@ func newGroup(p parts, m config.Master, lns []net.Listener, drain time.Duration,
 		return nil, fmt.Errorf("master %s: %w", m.Name, err)
 	}
 	g.controller, err = p.controller(m, controllerHooks{
+		dial:    dialer(g.tls.redis),
 		publish: g.server.SetRoute,
 		poll:    func() { g.follower.Poll() },
 		setFast: func(fast bool) { g.follower.SetFast(fast) },
@@ -119,7 +128,9 @@ func newGroup(p parts, m config.Master, lns []net.Listener, drain time.Duration,
 	if err != nil {
 		return nil, fmt.Errorf("master %s: %w", m.Name, err)
 	}
-	g.follower, err = p.follower(m, followerHooks{observe: g.controller.Observe, sign: g.controller.Sign}, log)
+	g.follower, err = p.follower(m, followerHooks{
+		dial: dialer(g.tls.sentinels), observe: g.controller.Observe, sign: g.controller.Sign,
+	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("master %s: %w", m.Name, err)
 	}
@@ -150,6 +161,7 @@ func (g *group) run(ctx context.Context) error {
 	start(control, "failover", g.controller)
 	start(control, "sentinel", g.follower)
 	start(data, partServer, g.server)
+	defer g.tls.watch(control)()
 
 	var errs []error
 	for range cap(ends) {
@@ -181,8 +193,12 @@ func (g *group) Addrs() []net.Addr {
 // addrNames is Addrs as text.
 func (g *group) addrNames() []string {
 	var names []string
-	for _, a := range g.Addrs() {
-		names = append(names, a.String())
+	for i, a := range g.Addrs() {
+		name := a.String()
+		if g.master.Listen[i].TLS {
+			name = config.Listen{Network: a.Network(), Address: name, TLS: true}.String()
+		}
+		names = append(names, name)
 	}
 	return names
 }
@@ -245,7 +261,11 @@ func (g *group) Status(ctx context.Context) any {
 
 // collectors returns what the group exports.
 func (g *group) collectors() []prometheus.Collector {
-	return []prometheus.Collector{g.follower, g.controller, undescribed{g.server}}
+	all := []prometheus.Collector{g.follower, g.controller, undescribed{g.server}}
+	for _, s := range g.tls.all() {
+		all = append(all, undescribed{s})
+	}
+	return all
 }
 
 // undescribed is a Collector that tells its metrics when they are collected and

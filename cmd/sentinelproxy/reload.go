@@ -46,6 +46,9 @@ func (r *reloader) reload() {
 		waiting++
 		log.Warn("setting changed, and takes effect at the next start")
 	}
+	for _, g := range r.sidecar.groups {
+		g.tls.reload()
+	}
 	r.log.Info("configuration reloaded", "applied", applied, "waiting", waiting)
 }
 

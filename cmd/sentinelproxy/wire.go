@@ -29,6 +29,7 @@ func newFollower(m config.Master, h followerHooks, log *slog.Logger) (loginFollo
 			Sentinels:     m.Sentinels,
 			Username:      l.User,
 			Password:      l.Password.Reveal(),
+			Dial:          h.dial,
 			Log:           log,
 			OnObservation: h.observe,
 			OnSign:        h.sign,
@@ -91,6 +92,7 @@ func newController(m config.Master, h controllerHooks, log *slog.Logger) (contro
 		PollSentinels: h.poll,
 		SetFast:       h.setFast,
 		Drained:       h.drained,
+		Dial:          h.dial,
 		Username:      m.Redis.User,
 		Password:      m.Redis.Password.Reveal(),
 		Log:           log,
@@ -122,9 +124,8 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 	if err != nil {
 		return nil, err
 	}
-	s, err := proxy.New(proxy.Options{
+	o := proxy.Options{
 		Group:        m.Name,
-		Listeners:    h.listeners,
 		Loops:        m.Loops,
 		Auth:         auth,
 		Username:     m.Redis.User,
@@ -135,7 +136,9 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 		RetryWrites:  retry,
 		Outage:       outagePolicy(m.Outage),
 		Log:          log,
-	})
+	}
+	h.tls.secure(&o, m.Listen, h.listeners)
+	s, err := proxy.New(o)
 	if err != nil {
 		return nil, err
 	}

@@ -48,6 +48,9 @@ type Master struct {
 	Auth        Auth
 	Redis       Login // the sidecar's account on the data nodes
 	Sentinel    Login // the sidecar's account on the Sentinels
+	TLS         TLS   // of the listeners that speak it
+	RedisTLS    TLS
+	SentinelTLS TLS
 	Hold        Hold
 	Outage      Outage
 	Follow      FollowMode
@@ -64,10 +67,15 @@ type Master struct {
 type Listen struct {
 	Network string // "tcp" or "unix"
 	Address string
+	TLS     bool // by the master's TLS; "tcp" only
 }
 
-// String returns "host:port" or "unix:/path", as it is configured.
+// String returns "host:port", "tls://host:port" or "unix:/path", as it is
+// configured.
 func (l Listen) String() string {
+	if l.TLS {
+		return schemeTLS + l.Address
+	}
 	if l.Network == "unix" {
 		return "unix:" + l.Address
 	}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/certtest"
 )
 
 var update = flag.Bool("update", false, "rewrite the generated part of docs/configuration.md")
@@ -40,7 +42,10 @@ func TestExamplesLoad(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			ca := certtest.MustCA(t)
+			pair := ca.MustIssue(t, certtest.Leaf{})
 			mustLoad(t, nil, nil, files{
+				"/run/secrets/tls/tls.crt": string(pair.Cert), "/run/secrets/tls/tls.key": string(pair.Key),
 				"c.yaml": string(b), "/run/secrets/sentinel-password": "a\n", "/run/secrets/orders-password": "b\n",
 			})
 		})

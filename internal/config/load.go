@@ -15,7 +15,7 @@ type Sources struct {
 }
 
 // Load reads the configuration, or returns all its mistakes as an [*InvalidError]. It
-// opens the YAML file and the password files, and nothing else. It may be
+// opens the YAML file, the password files and the TLS files, and nothing else. It may be
 // called again, to reload: flags and variables keep their precedence.
 func Load(src Sources) (Config, error) {
 	l := loader{flags: src.Flags, vars: environ(src.Environ), readFile: src.ReadFile}
@@ -69,12 +69,13 @@ func (l *loader) load() Config {
 	var ats []origins
 	for _, e := range entries {
 		m, at := l.master(&cfg, given, e)
-		l.checkMaster(&m, at)
+		l.checkMaster(&cfg, &m, at)
 		cfg.Masters = append(cfg.Masters, m)
 		cfg.Warnings = append(cfg.Warnings, unreachable(cfg, m)...)
 		ats = append(ats, at)
 	}
 	l.checkUnique(cfg, ats)
+	l.checkTLSUse(cfg, ats)
 	return cfg
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -19,10 +20,12 @@ func TestDefaults(t *testing.T) {
 	}
 	m := cfg.Masters[0]
 	want := Master{
-		Name: "mymaster", Listen: []Listen{{"tcp", "127.0.0.1:6379"}}, Sentinels: []topology.Addr{"s1:26379"},
+		Name: "mymaster", Listen: []Listen{{Network: "tcp", Address: "127.0.0.1:6379"}}, Sentinels: []topology.Addr{"s1:26379"},
 		Auth: AuthPassthrough, Hold: Hold{Timeout: Wait{Auto: true}, Max: Wait{Auto: true}},
 		Follow: FollowMajority, Fence: FenceLease,
 		RetryWrites: RetryNever, Demote: DemoteOff, MaxClients: 10000,
+		TLS:      TLS{MinVersion: tls.VersionTLS12, ClientAuth: ClientAuthNone},
+		RedisTLS: TLS{MinVersion: tls.VersionTLS12}, SentinelTLS: TLS{MinVersion: tls.VersionTLS12},
 	}
 	if got, want := fmt.Sprintf("%+v", m), fmt.Sprintf("%+v", want); got != want {
 		t.Errorf("master\n got %s\nwant %s", got, want)
@@ -201,7 +204,7 @@ func TestMistakes(t *testing.T) {
 				`c.yaml:3: hold: found "5s"; want keys and values`,
 				`c.yaml:4: log: found no value; want keys and values`,
 				`c.yaml:5: admin: found no value; want host:port, or "off"`,
-				`c.yaml:6: listen: found an empty list; want host:port, :port or unix:/path`,
+				`c.yaml:6: listen: found an empty list; want host:port, :port, tls://host:port or unix:/path`,
 				`c.yaml:7: auth: found an anchor or alias, which are not supported; want "passthrough" or "none"`,
 				`--sentinel: is missing`,
 			},
@@ -257,11 +260,11 @@ func TestMistakes(t *testing.T) {
 		"addresses": {
 			args: []string{"--sentinel=s", "--listen=6379", "--listen=/a", "--listen=::1", "--listen=unix:a", "--listen=h:99999", "--listen=a b:1", "--admin="},
 			want: []string{
-				`--listen: found "6379"; want host:port, :port or unix:/path (did you mean ":6379"?)`,
-				`--listen: found "/a"; want host:port, :port or unix:/path (did you mean "unix:/a"?)`,
-				`--listen: found "::1"; want host:port, :port or unix:/path (did you mean "[::1]:6379"?)`,
-				`--listen: found "unix:a"; want host:port, :port or unix:/path (a socket's path starts with /)`,
-				`--listen: found "h:99999"; want host:port, :port or unix:/path (port "99999": want a number up to 65535)`,
+				`--listen: found "6379"; want host:port, :port, tls://host:port or unix:/path (did you mean ":6379"?)`,
+				`--listen: found "/a"; want host:port, :port, tls://host:port or unix:/path (did you mean "unix:/a"?)`,
+				`--listen: found "::1"; want host:port, :port, tls://host:port or unix:/path (did you mean "[::1]:6379"?)`,
+				`--listen: found "unix:a"; want host:port, :port, tls://host:port or unix:/path (a socket's path starts with /)`,
+				`--listen: found "h:99999"; want host:port, :port, tls://host:port or unix:/path (port "99999": want a number up to 65535)`,
 				`--listen: found "a b:1"; want host:port`,
 				`--admin: found ""; want host:port, or "off"`,
 			},

@@ -23,6 +23,9 @@ const sentinelPort = 26379
 // longest is above any duration that makes sense here.
 const longest = 24 * time.Hour
 
+// schemeTLS is before the address of a listener that speaks TLS.
+const schemeTLS = "tls://"
+
 func parseListen(v string) (Listen, error) {
 	if path, ok := strings.CutPrefix(v, "unix:"); ok {
 		switch {
@@ -33,8 +36,12 @@ func parseListen(v string) (Listen, error) {
 		}
 		return Listen{Network: "unix", Address: filepath.Clean(path)}, nil
 	}
-	a, err := parseBind(v)
-	return Listen{Network: "tcp", Address: a}, err
+	bare, secure := strings.CutPrefix(v, schemeTLS)
+	if secure && strings.HasPrefix(bare, "unix:") {
+		return Listen{}, errors.New("TLS is for host:port; a Unix socket has its permissions")
+	}
+	a, err := parseBind(bare)
+	return Listen{Network: "tcp", Address: a, TLS: secure}, err
 }
 
 // parseBind reads an address to listen on: the host may be empty, the port 0.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,7 +113,8 @@ func joined[T fmt.Stringer](xs []T) string {
 
 // settings returns the table, in the order of the reference page.
 func settings() []setting {
-	return append(append(clientSettings(), groupSettings()...), processSettings()...)
+	return slices.Concat(clientSettings(), listenerTLSSettings(), groupSettings(), nodeTLSSettings(redisLeg()),
+		nodeTLSSettings(sentinelLeg()), processSettings())
 }
 
 // clientSettings are about those who connect to us.
@@ -120,8 +122,8 @@ func clientSettings() []setting {
 	return []setting{
 		{
 			flag: "listen", key: "listen", scope: ofOnly, repeat: true, kind: "address", def: "127.0.0.1:6379",
-			want:  `want host:port, :port or unix:/path`,
-			usage: "where clients connect: host:port, :port for every interface, or unix:/path; repeatable",
+			want:  `want host:port, :port, tls://host:port or unix:/path`,
+			usage: "where clients connect: host:port, :port for every interface, tls:// before either for TLS, or unix:/path; repeatable",
 			set:   addTo(func(t target) *[]Listen { return &t.Listen }, parseListen),
 			show:  func(t target) string { return joined(t.Listen) },
 		},

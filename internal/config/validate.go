@@ -15,7 +15,7 @@ const maxRules = 256
 
 // checkMaster reports what is wrong between one master's settings, fills in
 // what follows from others, and reads its password files.
-func (l *loader) checkMaster(m *Master, at origins) {
+func (l *loader) checkMaster(cfg *Config, m *Master, at origins) {
 	// Where a value was given and is wrong, that was reported already: "missing"
 	// would be a second line about one mistake.
 	missing := func(flag string) bool {
@@ -39,6 +39,9 @@ func (l *loader) checkMaster(m *Master, at origins) {
 	}
 	l.login(&m.Redis, at, "redis")
 	l.login(&m.Sentinel, at, "sentinel")
+	l.listenerTLS(cfg, m, at)
+	l.nodeTLS(cfg, m, at, redisLeg())
+	l.nodeTLS(cfg, m, at, sentinelLeg())
 
 	if m.Follow == FollowFast && m.Fence == FenceOff {
 		l.mistakes.add(at.of("follow"), `found "fast" with fence.mode "off"; want fence.mode "lease" or "events", whose signs it needs`)
@@ -154,7 +157,7 @@ func (l *loader) checkUnique(cfg Config, ats []origins) {
 			if _, port, err := net.SplitHostPort(a.Address); err == nil && port == "0" {
 				continue // any free port: never the same one
 			}
-			take(i, "listen", a.String())
+			take(i, "listen", Listen{Network: a.Network, Address: a.Address}.String()) // with TLS or without
 		}
 	}
 }

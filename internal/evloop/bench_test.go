@@ -131,7 +131,7 @@ func BenchmarkTLSEcho(b *testing.B) {
 		shaken := make(chan *TLS)
 		go func() {
 			defer close(shaken)
-			conn, err := ServerTLS(b.Context(), ours, server, DriverDefault)
+			conn, err := ServerTLS(b.Context(), ours, server, DriverDefault, nil)
 			if err != nil {
 				b.Error(err)
 				return

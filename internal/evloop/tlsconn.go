@@ -41,23 +41,50 @@ type TLS struct {
 	wire *tlsWire
 }
 
+// Gate bounds how many handshakes compute at once: its capacity. One that waits
+// for its peer does not count, so that slow peers keep nobody out.
+type Gate chan struct{}
+
+func (g Gate) enter() {
+	if g != nil {
+		g <- struct{}{}
+	}
+}
+
+func (g Gate) leave() {
+	if g != nil {
+		<-g
+	}
+}
+
 // ServerTLS does the server's handshake on nc, until ctx is done, and takes nc
 // over for a loop with driver d. It blocks: it is not for a loop's goroutine. nc
-// is closed on an error.
-func ServerTLS(ctx context.Context, nc net.Conn, cfg *tls.Config, d Driver) (*TLS, error) {
-	wire := &tlsWire{nc: nc}
+// is closed on an error, but for a [tls.RecordHeaderError] with a Conn: the peer
+// does not speak TLS, and the caller may tell it so before it closes nc. gate may
+// be nil.
+func ServerTLS(ctx context.Context, nc net.Conn, cfg *tls.Config, d Driver, gate Gate) (*TLS, error) {
+	wire := &tlsWire{nc: nc, gate: gate}
 	return handshake(ctx, wire, tls.Server(wire, cfg), d)
 }
 
-// ClientTLS is ServerTLS for the client's end.
+// ClientTLS is ServerTLS for the client's end, which closes nc on every error.
 func ClientTLS(ctx context.Context, nc net.Conn, cfg *tls.Config, d Driver) (*TLS, error) {
 	wire := &tlsWire{nc: nc}
-	return handshake(ctx, wire, tls.Client(wire, cfg), d)
+	t, err := handshake(ctx, wire, tls.Client(wire, cfg), d)
+	if err != nil {
+		_ = nc.Close()
+	}
+	return t, err
 }
 
 func handshake(ctx context.Context, wire *tlsWire, tc *tls.Conn, d Driver) (*TLS, error) {
-	if err := tc.HandshakeContext(ctx); err != nil {
-		_ = wire.nc.Close()
+	wire.gate.enter()
+	err := tc.HandshakeContext(ctx)
+	wire.gate.leave()
+	if err != nil {
+		if r, ok := errors.AsType[tls.RecordHeaderError](err); !ok || r.Conn == nil {
+			_ = wire.nc.Close()
+		}
 		return nil, fmt.Errorf("evloop: tls handshake: %w", err)
 	}
 	sock, err := Detach(wire.nc, d)
@@ -92,15 +119,18 @@ func (l *Loop) AddTLS(t *TLS, build func(*Conn) Handler) (*Conn, error) {
 // tlsWire is the net.Conn under a tls.Conn: the real one during the handshake,
 // then two buffers.
 type tlsWire struct {
-	nc  net.Conn // nil once the handshake is done
-	in  []byte   // ciphertext that arrived; borrowed for the time of one call
-	eof bool     // nothing comes after in
-	out []byte   // ciphertext to be sent
+	nc   net.Conn // nil once the handshake is done
+	gate Gate     // left while the handshake waits for the peer
+	in   []byte   // ciphertext that arrived; borrowed for the time of one call
+	eof  bool     // nothing comes after in
+	out  []byte   // ciphertext to be sent
 }
 
 func (w *tlsWire) Read(b []byte) (int, error) {
 	switch {
 	case w.nc != nil:
+		w.gate.leave()
+		defer w.gate.enter()
 		return w.nc.Read(b)
 	case len(w.in) > 0:
 		n := copy(b, w.in)
@@ -120,8 +150,14 @@ func (w *tlsWire) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Close does nothing: the loop closes the socket.
-func (*tlsWire) Close() error { return nil }
+// Close ends a handshake whose context is over; it closes nothing else: the loop
+// closes the socket.
+func (w *tlsWire) Close() error {
+	if w.nc != nil {
+		return w.nc.Close()
+	}
+	return nil
+}
 
 // LocalAddr is asked for during the handshake only.
 func (w *tlsWire) LocalAddr() net.Addr { return w.nc.LocalAddr() }

@@ -89,7 +89,7 @@ func (r *rig) shake(ctx context.Context, s Socket, cfg *tls.Config, setup func(h
 		r.tb.Error(err)
 		return
 	}
-	conn, err := ServerTLS(ctx, nc, cfg, r.driver)
+	conn, err := ServerTLS(ctx, nc, cfg, r.driver, nil)
 	if err != nil {
 		r.tb.Error(err)
 		return
@@ -267,16 +267,49 @@ func TestTLSHandshakeFails(t *testing.T) {
 			ours, theirs := socketPair(t)
 			mustWrite(t, theirs, []byte("PING\r\n"))
 			server, _ := tlsConfigs(t, tls.VersionTLS13)
-			if conn, err := ServerTLS(t.Context(), ours, server, d); err == nil {
-				conn.Close()
-				t.Error("no error")
+			_, err := ServerTLS(t.Context(), ours, server, d, nil)
+			if r, ok := errors.AsType[tls.RecordHeaderError](err); !ok || r.Conn == nil || r.RecordHeader[0] != 'P' {
+				t.Fatalf("%v; want the peer's first bytes", err)
 			}
+			_, _ = ours.Write([]byte("sorry")) // it is still open
+			_ = ours.Close()
 			_, _ = io.Copy(io.Discard, theirs)
 			_ = theirs.Close()
 			if now := openFiles(t); now > before {
 				t.Errorf("%d descriptors are open; there were %d", now, before)
 			}
 		})
+	}
+}
+
+// A peer that says nothing is left when the context ends, and holds no place in
+// the gate meanwhile.
+func TestTLSHandshakeEndsWithItsContext(t *testing.T) {
+	server, client := tlsConfigs(t, tls.VersionTLS13)
+	gate := make(Gate, 1)
+	silent, theirs := socketPair(t)
+	defer theirs.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := ServerTLS(ctx, silent, server, DriverPortable, gate)
+		ended <- err
+	}()
+	ours, other := socketPair(t)
+	go func() { _ = tls.Client(other, client).HandshakeContext(ctx) }()
+	conn, err := ServerTLS(ctx, ours, server, DriverPortable, gate)
+	if err != nil {
+		t.Fatalf("beside a silent peer: %v", err)
+	}
+	conn.Close()
+	_ = other.Close()
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v; want the context's end", err)
+	}
+	if n, err := theirs.Read(make([]byte, 1)); err == nil {
+		t.Errorf("read %d bytes; want the connection closed", n)
 	}
 }
 

@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -32,6 +33,9 @@ func (n *Node) Do(ctx context.Context, args ...any) (any, error) {
 		return nil, err
 	}
 	defer conn.Close()
+	if n.tls != nil {
+		conn = tls.Client(conn, n.tls)
+	}
 	client := redis.NewClient(&redis.Options{
 		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 		Password:                 n.password,
@@ -52,6 +56,10 @@ func (n *Node) Do(ctx context.Context, args ...any) (any, error) {
 	}
 	return reply, err
 }
+
+// ClientTLS returns the configuration for a client of the node; nil if it is
+// plain.
+func (n *Node) ClientTLS() *tls.Config { return n.tls }
 
 // isReply reports whether err is an error that a server answered, rather than
 // one of reaching it.

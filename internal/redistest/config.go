@@ -65,7 +65,17 @@ func quote(s string) string {
 // common adds what data nodes and Sentinels share. Processes log to their
 // standard output, which is their log file, so early errors land there too.
 func (f *configFile) common(o Options, dir string, port int) {
-	f.add("port", strconv.Itoa(port))
+	if t := o.TLS; t != nil {
+		f.add("port", "0")
+		f.add("tls-port", strconv.Itoa(port))
+		f.add("tls-ca-cert-file", t.CA)
+		f.add("tls-cert-file", t.Cert)
+		f.add("tls-key-file", t.Key)
+		f.add("tls-replication", "yes") // for a Sentinel: its connections to all others
+		f.add("tls-auth-clients", map[bool]string{true: "yes", false: "no"}[t.AuthClients])
+	} else {
+		f.add("port", strconv.Itoa(port))
+	}
 	f.add("bind", o.Host)
 	f.add("dir", dir)
 	f.add("daemonize", "no")

@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"os"
@@ -17,6 +18,7 @@ type Group struct {
 	// Fixed once Start has returned.
 	opts      Options
 	bin       binaries
+	tls       *tls.Config // of our own questions; nil: all is plain
 	dir       string
 	ownsDir   bool // dir is temporary: Stop removes it
 	nodes     []*Node

@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -24,6 +25,7 @@ type Node struct {
 	dir       string
 	argv      []string
 	password  string
+	tls       *tls.Config // nil: it is plain
 	direct    topology.Addr
 	announced topology.Addr
 	port      *port

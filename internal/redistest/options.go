@@ -2,10 +2,13 @@ package redistest
 
 import (
 	"cmp"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 )
@@ -40,6 +43,9 @@ type Options struct {
 	// SentinelRelays puts one before every Sentinel, too.
 	SentinelRelays bool
 
+	// TLS has every process speak TLS and nothing else, among themselves too.
+	TLS *TLS
+
 	// Quick shortens the Sentinels' publish and INFO periods from 2 s and 10 s to
 	// 600 ms and 1 s: after a failover the old master is demoted, and the group
 	// stable, within some four seconds instead of eleven. For tests that need
@@ -57,6 +63,32 @@ type Options struct {
 	SentinelPath string // default redis-sentinel, or else ServerPath with --sentinel
 
 	Log *slog.Logger // default: discard
+}
+
+// TLS names the PEM files that every process of a group uses, for both ends of its
+// connections. The certificate must hold Host.
+type TLS struct {
+	CA, Cert, Key string
+	// AuthClients has the processes want a certificate of their clients.
+	AuthClients bool
+}
+
+// client returns the configuration of a client that shows the group's own
+// certificate.
+func (t *TLS) client(host string) (*tls.Config, error) {
+	pem, err := os.ReadFile(t.CA)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate", t.CA)
+	}
+	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}, ServerName: host}, nil
 }
 
 // withDefaults returns o with every zero setting replaced, Dir aside.

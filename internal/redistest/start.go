@@ -44,6 +44,11 @@ func Start(ctx context.Context, o Options) (*Group, error) {
 	if g.dir, err = filepath.Abs(g.dir); err != nil {
 		return nil, err
 	}
+	if o.TLS != nil {
+		if g.tls, err = o.TLS.client(o.Host); err != nil {
+			return nil, fmt.Errorf("redistest: %w", err)
+		}
+	}
 	g.spawn = newSpawner()
 	began := time.Now()
 	if err := g.launchAll(ctx); err != nil {
@@ -136,6 +141,7 @@ func (g *Group) launchOnce(ctx context.Context, name string, prepare preparer) (
 		direct: topology.JoinAddr(g.opts.Host, p.number),
 		port:   p,
 		spawn:  g.spawn,
+		tls:    g.tls,
 	}
 	n.announced = n.direct
 	if err = os.MkdirAll(n.dir, 0o700); err == nil {

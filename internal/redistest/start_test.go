@@ -10,6 +10,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/certtest"
 )
 
 func TestStartErrors(t *testing.T) {
@@ -121,6 +125,22 @@ func TestQuote(t *testing.T) {
 	} {
 		if got := quote(in); got != want {
 			t.Errorf("quote(%q) = %s; want %s", in, got, want)
+		}
+	}
+}
+
+func TestGroupSpeaksTLSOnly(t *testing.T) {
+	ca := certtest.MustCA(t)
+	f := certtest.MustWrite(t, "", ca, ca.MustIssue(t, certtest.Leaf{}))
+	g := New(t, Options{Replicas: 1, TLS: &TLS{CA: f.CA, Cert: f.Cert, Key: f.Key, AuthClients: true}})
+	for _, n := range append(g.Nodes(), g.Sentinels()...) {
+		c := redis.NewClient(&redis.Options{Addr: string(n.DirectAddr()), MaxRetries: -1, DialerRetries: 1})
+		if err := c.Ping(t.Context()).Err(); err == nil {
+			t.Errorf("%s answers a plain client", n.Name())
+		}
+		_ = c.Close()
+		if _, err := n.Do(t.Context(), "PING"); err != nil {
+			t.Errorf("%s over TLS: %v", n.Name(), err)
 		}
 	}
 }

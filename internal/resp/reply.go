@@ -1,6 +1,9 @@
 package resp
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Replies finds the replies in a server's bytes, of RESP2 and RESP3. Like
 // Requests it scans each byte once. The zero value is ready. It is not safe for
@@ -79,6 +82,8 @@ func (r *Replies) Next(b []byte) (int, error) {
 				left--
 			}
 			left += v
+		case tlsAlert:
+			return 0, ErrTLSNode
 		default:
 			return 0, fmt.Errorf("resp: unknown reply type %q", t)
 		}
@@ -94,6 +99,10 @@ more:
 	r.pos, r.left = 0, 0
 	return pos, nil
 }
+
+// ErrTLSNode says that a node answered with an alert of TLS: it does not speak plain
+// Redis on this port.
+var ErrTLSNode = errors.New("the node speaks TLS on this port: want redis.tls.enabled, or the node's plain port")
 
 // Need returns how long the reply under way is at least, in bytes, as far as its
 // lengths are known; 0 if none is under way.

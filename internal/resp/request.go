@@ -30,6 +30,17 @@ const (
 	errUnauthBulk = ProtocolError("unauthenticated bulk length")
 )
 
+// ErrTLS is the breach of a client that begins a TLS handshake. Redis would wait
+// for the end of its line.
+const ErrTLS = ProtocolError("a TLS handshake on a port without TLS")
+
+// What a TLS record of a handshake begins with.
+const (
+	tlsHandshake = 0x16
+	tlsAlert     = 0x15
+	tlsMajor     = 3
+)
+
 // LoginLimit reports whether err is a breach of the limits that hold only for
 // clients that must log in (Requests.Unauthenticated).
 func LoginLimit(err error) bool { return err == errUnauthArgs || err == errUnauthBulk } //nolint:errorlint // Next never wraps
@@ -131,6 +142,9 @@ func (r *Requests) Next(b []byte) (n int, inline bool, err error) {
 }
 
 func (r *Requests) inline(b []byte) (int, bool, error) {
+	if b[0] == tlsHandshake && len(b) > 1 && b[1] == tlsMajor {
+		return 0, true, ErrTLS
+	}
 	i := bytes.IndexByte(b[min(r.pos, len(b)):], '\n')
 	if i < 0 {
 		if len(b) > MaxInline {

@@ -48,6 +48,7 @@ func TestRequests(t *testing.T) {
 		want []framed
 		err  string
 	}{
+		"TLS":              {in: "\x16\x03\x01\x05\x00\x01\x00", err: "a TLS handshake on a port without TLS"},
 		"array":            {"*2\r\n$3\r\nGET\r\n$1\r\na\r\n", []framed{{"*2\r\n$3\r\nGET\r\n$1\r\na\r\n", false}}, ""},
 		"two":              {"*1\r\n$4\r\nPING\r\nPING\r\n", []framed{{"*1\r\n$4\r\nPING\r\n", false}, {"PING\r\n", true}}, ""},
 		"empty ones":       {"*0\r\n*-1\r\n\r\n", []framed{{"*0\r\n", false}, {"*-1\r\n", false}, {"\r\n", true}}, ""},
