@@ -291,6 +291,8 @@ func (w *worker) noMaster() string {
 	}
 	why := r.Why
 	switch {
+	case r.State == topology.Serving && !w.serving:
+		return "NOREPLICAS fenced: the lease has ended; nothing was sent (sentinelproxy)"
 	case r.State == topology.Serving:
 		since, why = (w.now() - w.failedAt).Round(1e8), "it can't be connected to: "+w.failure
 	case why == "":

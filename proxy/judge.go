@@ -203,6 +203,7 @@ func (s *session) takeBack() {
 	if len(s.pulled) > 0 {
 		s.in = append(s.pulled, s.in...)
 		s.pulled = nil
+		s.recount = s.listed
 		if len(s.ran) > 0 || slices.Contains(s.pulledRan, true) {
 			s.ran = append(slices.Clip(s.pulledRan), s.ran...)
 			s.fast = false

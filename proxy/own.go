@@ -29,8 +29,11 @@ func (s *session) pin(cmd *command) *pipe {
 	}
 	if s.w.owned >= maxOwn {
 		s.w.stats.pinRefused++
-		s.replyError("ERR max number of dedicated backend connections reached, " + displayName(cmd.name) +
-			" refused (sentinelproxy)")
+		what := "the client's state" // cmd is nil for revive
+		if cmd != nil {
+			what = displayName(cmd.name)
+		}
+		s.replyError("ERR max number of dedicated backend connections reached, " + what + " refused (sentinelproxy)")
 		return nil
 	}
 	s.own = s.w.ownPipe(s)

@@ -117,9 +117,10 @@ type serverInfo struct {
 
 // full reports whether a command must wait: the window is used up, or others wait
 // for it already, whom nobody that comes now may overtake. With many clients and large
-// commands some would otherwise wait for seconds.
+// commands some would otherwise wait for seconds. It is the replies to what is under way
+// that let them go on, so a pipe with nothing under way is never full.
 func (p *pipe) full() bool {
-	return len(p.waiting) > 0 || len(p.buf)-p.head >= windowBytes || p.queue.len() >= windowCommands
+	return len(p.waiting) > 0 && p.queue.len() > 0 || len(p.buf)-p.head >= windowBytes || p.queue.len() >= windowCommands
 }
 
 // send queues a complete command. The frame is copied.

@@ -73,6 +73,7 @@ type session struct {
 	left        bool // it will send no more, but what it sent is not read yet
 	queued      bool // in worker.runnable
 	listed      bool // in worker.held
+	recount     bool // more waits than when it was listed
 	reviveLater bool // in worker.toRevive
 	asks        bool // letIn waits for a route
 	mute        bool // what is replied now reaches nobody: CLIENT REPLY, or cut off
@@ -149,7 +150,7 @@ func (s *session) throttle() {
 		limit = max(largeCommand, queryMark) + queryMark // a command that is being collected
 	case waitPipe, waitDrain, waitLogin, waitShare, waitRetry:
 	}
-	if s.wait == waitRoute && !s.listed {
+	if s.wait == waitRoute && (!s.listed || s.recount) {
 		s.w.addHeld(s)
 		if s.eof || s.left {
 			s.depart() // as if it had left while held
@@ -304,7 +305,7 @@ func (s *session) command(frame []byte) bool {
 	}
 	if held > 0 {
 		if s.heldLeft == 0 || s.w.serving { // else those behind it have waited as long
-			s.heldSince = 0
+			s.heldSince, s.expired = 0, false
 		}
 		s.refast()
 	}

@@ -24,7 +24,7 @@ const (
 func (s *session) startStream(b []byte) int {
 	cmd := s.w.cmds.find(b)
 	if cmd.class == classDenied || cmd.class == classLocal { // the latter have no use for such an argument
-		if s.inflight > 0 {
+		if s.unanswered() {
 			s.wait = waitDrain
 			return 0
 		}
@@ -35,10 +35,17 @@ func (s *session) startStream(b []byte) int {
 			s.wait = waitRoute
 			return 0
 		}
-		s.expired = s.heldLeft > 0
+		if s.unanswered() { // its error would overtake them, and what is taken back would end up inside it
+			s.wait = waitDrain
+			return 0
+		}
+		if s.expired = s.heldLeft > 0; !s.expired {
+			s.heldSince = 0
+		}
 		s.w.stats.rejected++
 		return s.discard(b, s.w.noMaster())
 	}
+	s.expired = false
 	p := s.own
 	if p == nil {
 		if p = s.pin(cmd); p == nil {

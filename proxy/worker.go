@@ -216,9 +216,7 @@ func (w *worker) setRoute(r topology.Route) {
 	} else {
 		for _, p := range w.allPipes() {
 			p.pullBack()
-			if p.state != pipeReady || p.asked && p.run == 0 {
-				w.wakeAll(p) // its sessions wait for the route now, not for the dial or for an answer to us
-			}
+			w.wakeAll(p) // its sessions wait for the route now: no reply may be left to come that would wake them
 		}
 		if len(w.held) > 0 {
 			w.armHeld() // this route may allow another wait than the last
@@ -345,15 +343,17 @@ func (w *worker) checkLease() {
 // addHeld notes that s waits for the route, counts what it holds, and sets the
 // timer that ends its wait.
 func (w *worker) addHeld(s *session) {
-	s.listed = true
-	s.fast = false
+	if !s.listed {
+		s.listed = true
+		w.held = append(w.held, s)
+	}
+	s.fast, s.recount = false, false
 	if s.heldSince == 0 {
 		s.heldSince = w.now()
 	}
 	n := countCommands(s.in)
 	w.stats.held += uint64(max(0, n-s.heldLeft))
 	s.heldLeft = n
-	w.held = append(w.held, s)
 	if !w.heldArmed {
 		w.armHeld()
 	}
