@@ -205,7 +205,7 @@ func (o drillOptions) finish(ctx context.Context, opts drill.Options, stdout io.
 	report, err := drill.Run(ctx, opts)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return impossible(errors.New("the drill was interrupted: there is no verdict"))
+		return impossible(fmt.Errorf("the drill was interrupted: there is no verdict (%w)", err))
 	case errors.Is(err, redistest.ErrNoRedis):
 		return impossible(fmt.Errorf("%w; a drill needs the real one", err))
 	case err != nil:

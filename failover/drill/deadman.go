@@ -64,6 +64,7 @@ const (
 	undoMargin = 30 * time.Second // beyond the time that a fault is to last
 	undoLimit  = 30 * time.Second // for one attempt
 	undoTries  = 5
+	undoAgain  = time.Second
 	armTimeout = 10 * time.Second
 	wordArmed  = "armed\n"
 	wordDisarm = "disarm\n"
@@ -169,7 +170,12 @@ func RunDeadman(ctx context.Context, in io.Reader, out, errs io.Writer) error {
 		return fmt.Errorf("%s, and the fault could not be undone: %w", why, err)
 	}
 	fmt.Fprintf(errs, "drill: %s; the dead-man %s\n", why, w.Undo)
-	return nil
+	if w.Undo.Shell == "" {
+		return nil
+	}
+	// The fault's own command may have outlived the drill by a moment.
+	_ = pause(context.WithoutCancel(ctx), undoAgain)
+	return w.Undo.persist(context.WithoutCancel(ctx))
 }
 
 // persist tries until it succeeds, a few times.
@@ -202,9 +208,11 @@ func (u undo) do(ctx context.Context) error {
 	return nil
 }
 
-// shell runs a command of the user's.
+// shell runs a command of the user's. When ctx ends, all that it started ends too: a
+// cut that goes on after the heal would stay.
 func shell(ctx context.Context, command string, env []string) error {
 	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	endWhole(cmd)
 	cmd.Env = append(cmd.Environ(), env...)
 	cmd.WaitDelay = time.Second // for what the command left in the background
 	out, err := cmd.CombinedOutput()

@@ -57,6 +57,7 @@ type SentinelFact struct {
 	Epoch           uint64 // of the configuration
 	Flags           string // what it thinks of the master
 	FailoverState   string // of one under way; "" for none
+	Masters         int    // how many groups it watches
 	Quorum          string // what SENTINEL CKQUORUM complains of; "" if it does not
 	Tilt            bool
 	DownAfter       time.Duration

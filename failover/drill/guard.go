@@ -85,6 +85,8 @@ func (g *guard) nodes() {
 			g.find("node %s: %s: make it reachable from here with the account of --redis-user; it needs INFO and ROLE", n.Addr, n.Err)
 		case n.Loading:
 			g.find("node %s is loading its data: wait", n.Addr)
+		case master != "" && n.Addr != master && n.Role != topology.RoleReplica:
+			g.find("node %s is listed as a replica and says that it is %s: is it of another group? SENTINEL RESET forgets it; else wait", n.Addr, n.Role)
 		case n.Addr == master && n.Role != topology.RoleMaster:
 			g.find("node %s is named master and says that it is %s: wait until the Sentinels have put that right", n.Addr, n.Role)
 		}
@@ -179,6 +181,14 @@ func (g *guard) sidecar() {
 
 // kind checks what the plan itself needs.
 func (g *guard) kind() {
+	if g.p.Kind == KindSentinelLoss || g.p.Kind == KindLeaderLoss {
+		for _, s := range g.f.Sentinels {
+			if s.Err == "" && s.Masters > 1 {
+				g.find("Sentinel %s watches %d masters, and %s would leave all of them without it: drill where the Sentinels are for this group alone",
+					s.Addr, s.Masters, g.p.Kind)
+			}
+		}
+	}
 	n, ok := g.f.node(g.f.Master())
 	if !ok || n.Err != "" {
 		return

@@ -42,6 +42,20 @@ func TestFindings(t *testing.T) {
 			Remote{},
 			func(f *Facts) { f.Sidecar.Status, f.Sidecar.StatusErr = nil, "refused" }, nil,
 		},
+		"a listed node of somebody else's": {
+			"rolling-restart",
+			Remote{Supervised: true},
+			func(f *Facts) {
+				f.Nodes = append(f.Nodes, NodeFact{Addr: "x:1", RunID: "x", Role: topology.RoleMaster, KeepsAll: true})
+			},
+			[]string{"node x:1 is listed as a replica and says that it is master"},
+		},
+		"Sentinels of several groups": {
+			"sentinel-loss",
+			Remote{Supervised: true},
+			func(f *Facts) { f.Sentinels[1].Masters = 2 },
+			[]string{"Sentinel s:2 watches 2 masters"},
+		},
 		"a Sentinel does not answer": {
 			"failover",
 			Remote{},

@@ -72,6 +72,9 @@ func rollingScript(ctx context.Context, s *scene) error {
 			return err
 		}
 	}
+	if now, err := s.group.master(ctx); err != nil || now.Addr() != old.Addr() {
+		return errors.Join(errors.New("the group has failed over by itself: nothing more is restarted"), err)
+	}
 	if err := failoverScript(ctx, s); err != nil {
 		return err
 	}

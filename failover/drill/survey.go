@@ -88,6 +88,7 @@ func (s *SentinelFact) survey(c *conn, group string) error {
 	}
 	in := info(v)
 	s.RunID, s.Tilt = in["run_id"], in["sentinel_tilt"] == "1"
+	s.Masters = int(number64(in["sentinel_masters"]))
 	if v, err = c.ask("SENTINEL", "MASTER", group); err != nil {
 		return fmt.Errorf("SENTINEL MASTER: %w", err)
 	}
