@@ -44,8 +44,15 @@ type Options struct {
 	// data path obeys the route of gen or a later one; nil: there is no data path.
 	Drained func(ctx context.Context, gen uint64) error
 
-	// Dial connects to data nodes, and for a switchover to Sentinels; nil is a net.Dialer.
-	Dial  func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Patience returns what bounds a command's wait in the data path beside the
+	// policy's HoldTimeout; false is nothing. A switchover that may take longer is not
+	// begun. nil is nothing.
+	Patience func() (limit time.Duration, bounded bool)
+
+	// Dial connects to data nodes, DialSentinel to Sentinels for a switchover; nil is a
+	// net.Dialer.
+	Dial, DialSentinel func(ctx context.Context, network, addr string) (net.Conn, error)
+
 	Clock boottime.Clock // nil is boottime.Now
 	Log   *slog.Logger   // nil discards
 
@@ -121,6 +128,9 @@ func New(o Options) (*Controller, error) {
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
+	if o.DialSentinel == nil {
+		o.DialSentinel = new(net.Dialer).DialContext
+	}
 	if o.Clock == nil {
 		o.Clock = boottime.Now
 	}
@@ -139,7 +149,7 @@ func New(o Options) (*Controller, error) {
 		probers: make(map[topology.Addr]*watched),
 	}
 	c.errands = &errands{login: c.monitor.login, dial: o.Dial}
-	c.sentinelErrands = &errands{login: new(atomic.Pointer[login]), dial: o.Dial}
+	c.sentinelErrands = &errands{login: new(atomic.Pointer[login]), dial: o.DialSentinel}
 	c.SetLogin(o.Username, o.Password)
 	c.SetSentinelLogin(o.SentinelUsername, o.SentinelPassword)
 	return c, nil

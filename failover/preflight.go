@@ -61,6 +61,13 @@ func (s *switchover) inspect(ctx context.Context) (findings, notes []string) {
 	if s.req.MaxPause < s.takes() {
 		findings = append(findings, fmt.Sprintf("--max-pause is %v, and the promotion alone takes about %v", s.req.MaxPause, s.takes()))
 	}
+	if s.c.opts.Patience != nil {
+		if limit, bounded := s.c.opts.Patience(); bounded && limit < s.req.MaxPause {
+			findings = append(findings, fmt.Sprintf(
+				"outage.after is %v, so commands would get the outage's answer within a pause of %v: lower --max-pause, or raise outage.after",
+				limit, s.req.MaxPause))
+		}
+	}
 	if s.from.addr == "" {
 		return findings, notes // there is nobody to be asked about
 	}

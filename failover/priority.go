@@ -114,11 +114,12 @@ func (s *switchover) putBack(ctx context.Context) {
 	if len(s.restore) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyWait)
-	defer cancel()
+	whole := context.WithoutCancel(ctx)
 	s.last = s.c.opts.Clock()
 	var wrong, right []string
 	for _, c := range s.restore {
+		ctx, cancel := context.WithTimeout(whole, tidyWait) // each its own: one that hangs takes no time from others
+		defer cancel()
 		if _, err := c.node.do(ctx, "CONFIG", "SET", priorityKey, strconv.Itoa(c.before)); err != nil {
 			wrong = append(wrong, fmt.Sprintf("set %s of %s back to %d by hand: %v", priorityKey, c.node.addr, c.before, err))
 			continue

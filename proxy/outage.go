@@ -41,10 +41,18 @@ type outageState struct {
 // SetOutage changes what commands get in an outage, for those that wait too. It is
 // safe for concurrent use.
 func (s *Server) SetOutage(o Outage) {
+	s.outage.Store(&o)
 	for i, l := range s.loops {
 		w := s.workers[i]
 		_ = l.Post(func() { w.setOutage(o) }) // fails only when the loop has ended
 	}
+}
+
+// Patience returns how long commands wait for a master at most, whatever hold.timeout
+// is; false if nothing else bounds it. It is safe for concurrent use.
+func (s *Server) Patience() (limit time.Duration, bounded bool) {
+	o := s.outage.Load()
+	return o.After, o.Fixed
 }
 
 func (w *worker) setOutage(o Outage) {

@@ -76,6 +76,7 @@ type Server struct {
 	beats   []atomic.Int64 // when each loop was last seen to turn, since boot
 	clients atomic.Int64   // TLS handshakes under way included
 
+	outage     atomic.Pointer[Outage] // the last that was set
 	shakes     handshakes
 	refusedTLS atomic.Uint64 // over MaxClients, before their handshake
 	// failures say why a loop's connections to the master fail; nil: they do not.
@@ -120,6 +121,7 @@ func New(o Options) (*Server, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{opts: o, beats: make([]atomic.Int64, o.Loops), failures: make([]atomic.Pointer[string], o.Loops)}
+	s.outage.Store(&o.Outage)
 	s.dialCtx, s.cancel = context.WithCancel(context.Background())
 	s.shakes.ctx, s.shakes.cancel = context.WithCancel(context.Background())
 	s.shakes.gate = make(evloop.Gate, max(1, runtime.GOMAXPROCS(0)/2)) // the rest is for those who are connected

@@ -56,6 +56,7 @@ type (
 		Status(ctx context.Context) any
 		SetLogin(l config.Login) error
 		SetOutage(o config.Outage)
+		Patience() (limit time.Duration, bounded bool)
 	}
 )
 
@@ -74,7 +75,9 @@ type (
 		sign    func(topology.Sign)
 	}
 	controllerHooks struct {
-		dial    dialFunc // nil: plain
+		dial    dialFunc // of Redis; nil: plain
+		ask     dialFunc // of Sentinels; nil: plain
+		patient func() (limit time.Duration, bounded bool)
 		publish func(topology.Route)
 		poll    func()
 		setFast func(bool)
@@ -120,6 +123,8 @@ func newGroup(p parts, m config.Master, lns []net.Listener, drain time.Duration,
 	}
 	g.controller, err = p.controller(m, controllerHooks{
 		dial:    dialer(g.tls.redis),
+		ask:     dialer(g.tls.sentinels),
+		patient: g.server.Patience,
 		publish: g.server.SetRoute,
 		poll:    func() { g.follower.Poll() },
 		setFast: func(fast bool) { g.follower.SetFast(fast) },

@@ -140,6 +140,8 @@ func (f *fakePart) SetOutage(o config.Outage) {
 	f.outage = o.After.String() + " " + o.Policy.String()
 }
 
+func (f *fakePart) Patience() (time.Duration, bool) { return 0, false }
+
 func (f *fakePart) outagePolicy() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -93,6 +93,8 @@ func newController(m config.Master, h controllerHooks, log *slog.Logger) (contro
 		SetFast:       h.setFast,
 		Drained:       h.drained,
 		Dial:          h.dial,
+		DialSentinel:  h.ask,
+		Patience:      h.patient,
 		Username:      m.Redis.User,
 		Password:      m.Redis.Password.Reveal(),
 		Log:           log,
