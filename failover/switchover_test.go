@@ -280,7 +280,7 @@ func TestSwitchoverCalledOff(t *testing.T) {
 // Commands must not get the answers of an outage within a planned pause.
 func TestSwitchoverMindsTheOutage(t *testing.T) {
 	s := newStage(t)
-	s.Controller.opts.Patience = func() (time.Duration, bool) { return time.Second, true }
+	s.opts.Patience = func() (time.Duration, bool) { return time.Second, true }
 	r := s.try(t, topology.SwitchoverRequest{MaxPause: 1500 * time.Millisecond})
 	if r.Outcome != topology.SwitchoverImpossible || !strings.Contains(r.Err, "outage.after is 1s") || s.orders() > 0 {
 		t.Errorf("%+v; want it impossible", r)

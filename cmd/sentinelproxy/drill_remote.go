@@ -93,6 +93,9 @@ func (o *remoteOptions) load(src config.Sources, via string) (drill.Remote, erro
 	if err != nil {
 		return drill.Remote{}, err
 	}
+	if err := plainOnly(m, via); err != nil {
+		return drill.Remote{}, err
+	}
 	r := drill.Remote{
 		Group: m.Name, Sentinels: m.Sentinels, Redis: loginOf(m.Redis), Sentinel: loginOf(m.Sentinel),
 		Sidecar: via, Supervised: o.supervised, CutCmd: o.cutCmd, HealCmd: o.healCmd, RiskData: o.riskData,
@@ -135,6 +138,19 @@ func (o *remoteOptions) choose(all []config.Master) (config.Master, error) {
 		names = append(names, m.Name)
 	}
 	return config.Master{}, fmt.Errorf("--master: found %q; the configuration has several masters: want one of %s", o.master, strings.Join(names, ", "))
+}
+
+// plainOnly returns which leg of a drill would need TLS, which it does not speak.
+func plainOnly(m config.Master, via string) error {
+	switch {
+	case m.RedisTLS.Enabled:
+		return errors.New("redis.tls: a drill does not speak TLS with Redis; want a group that can be reached without, or --ephemeral")
+	case m.SentinelTLS.Enabled:
+		return errors.New("sentinel.tls: a drill does not speak TLS with Sentinels; want a group that can be reached without, or --ephemeral")
+	case via == "" && m.Listen[0].TLS:
+		return fmt.Errorf("listen: a drill does not speak TLS with the sidecar at %s; want a plain listener first, or --via", m.Listen[0])
+	}
+	return nil
 }
 
 func loginOf(l config.Login) drill.Login {

@@ -122,3 +122,27 @@ func TestPollRoute(t *testing.T) {
 		t.Errorf("told %+v; want serving a:1, holding, serving b:1", told)
 	}
 }
+
+// A drill says so where it would need TLS, instead of failing to understand.
+func TestDrillSpeaksNoTLS(t *testing.T) {
+	plain := config.Listen{Network: "tcp", Address: "h:1"}
+	secure := config.Listen{Network: "tcp", Address: "h:2", TLS: true}
+	for name, tt := range map[string]struct {
+		m    config.Master
+		via  string
+		want string // in the error; "" for none
+	}{
+		"plain":              {config.Master{Listen: []config.Listen{plain, secure}}, "", ""},
+		"redis":              {config.Master{Listen: []config.Listen{plain}, RedisTLS: config.TLS{Enabled: true}}, "", "redis.tls: "},
+		"sentinel":           {config.Master{Listen: []config.Listen{plain}, SentinelTLS: config.TLS{Enabled: true}}, "", "sentinel.tls: "},
+		"clients":            {config.Master{Listen: []config.Listen{secure}}, "", "listen: "},
+		"clients, elsewhere": {config.Master{Listen: []config.Listen{secure}}, "h:3", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := plainOnly(tt.m, tt.via)
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("found %v; want %q", err, tt.want)
+			}
+		})
+	}
+}
