@@ -148,6 +148,36 @@ func TestMasterKilled(t *testing.T) {
 	w.checkCrash(t, master, old, majority)
 }
 
+// With retry.writes: idempotent a plain SET whose reply died with the master is sent
+// again: nobody is told anything.
+func TestMasterKilledIdempotent(t *testing.T) {
+	g := quickGroup(t, redistest.Options{})
+	s := startRun(t, g, "--retry-writes", "idempotent")
+	w := startWriters(t, s.addr, plainClients)
+	old := stable(t, g)
+	watch := watchMajority(t, g, old)
+	pause(t, 500*time.Millisecond)
+	if err := old.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	w.firstAckAfter(t, watch.named(t))
+	if err := old.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	master := stable(t, g)
+	w.finish()
+	h := w.history()
+	h.wantNoErrors(t)
+	if h.uncertain > 0 {
+		t.Errorf("%d -UNCERTAIN; want none", h.uncertain)
+	}
+	after := func(a ack) bool { return !a.at.Before(h.gapEnd) }
+	if lost := w.lost(t, master, after); len(lost) > 0 {
+		t.Errorf("%d writes acknowledged after the switch are lost, such as %v", len(lost), lost[:min(3, len(lost))])
+	}
+	t.Logf("acknowledged %d, longest gap %v", h.acked, h.longestGap)
+}
+
 // SIGSTOP of the master for 6 s: what it answers on waking reaches nobody as a
 // success.
 func TestMasterHangs(t *testing.T) {
