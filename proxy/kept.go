@@ -6,9 +6,10 @@ import (
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
-// kept is a reply that is kept back while a replica's closed connection may mean
-// that a promotion has begun: 100 ms at most, and a few as a rule. Without it the
-// restart of a replica would make every write in flight uncertain.
+// kept is a reply that is kept back while a promotion may have begun, or be about to:
+// a replica closed its connection (100 ms at most, and a few as a rule; without it the
+// restart of a replica would make every write in flight uncertain), or was selected for
+// promotion within the last 40 ms.
 type kept struct {
 	cmd     *command
 	reply   []byte

@@ -50,7 +50,8 @@ type Route struct {
 	// Doubt says that a success which a write's connection still delivers may
 	// already be lost: promotion may have begun. Serving routes never doubt.
 	Doubt bool
-	// Suspect says that a promotion may have begun but more likely has not: such a
+	// Suspect says that a promotion may have begun, or be about to, but more likely has
+	// not: such a
 	// success is to be kept back until the next Route, which comes within 100 ms.
 	// Where Doubt is set too, Doubt stands.
 	Suspect bool

@@ -74,6 +74,11 @@ func TestCheck(t *testing.T) {
 			switches: plannedAt1000(),
 			want:     Findings{Lost: Loss{Total: 1}},
 		},
+		"but that the promoted replica was behind": {
+			ops:      []Op{write(100, 1, OK), write(1190, 2, OK), write(1300, 3, OK)},
+			switches: []Switch{{Fault: time.Second, Promoted: 1200 * time.Millisecond, LagBytes: 70}},
+			want:     Findings{Lost: Loss{Total: 3, Lag: 1, Stale: 1}},
+		},
 		"acknowledged by a stale master": {
 			ops:      []Op{write(1300, 1, OK), write(1310, 2, OK)},
 			state:    state{present: []int64{2}},

@@ -58,11 +58,21 @@ func (c *checker) lagged(op Op) bool { return c.excuse(op) != nil }
 // excuse returns the switch whose replication lag explains that op is lost.
 func (c *checker) excuse(op Op) *Switch {
 	for i, s := range c.switches {
-		if s.Lossy && op.End >= s.Fault-lagExcused && op.Begin <= s.excusedUntil() {
+		if s.excuses(op) {
 			return &c.switches[i]
 		}
 	}
 	return nil
+}
+
+// excuses reports whether replication lag at this switch explains that op is lost. A
+// master that is there hands over what its replica has read: of a planned failover
+// only a replica that was behind when it was promoted is an explanation.
+func (s Switch) excuses(op Op) bool {
+	if s.Lossy {
+		return op.End >= s.Fault-lagExcused && op.Begin <= s.excusedUntil()
+	}
+	return s.LagBytes > 0 && op.End >= s.Promoted-lagExcused && op.End <= s.Promoted
 }
 
 // excusedUntil is when a command must have begun for its loss to be excused.

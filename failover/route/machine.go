@@ -33,6 +33,7 @@ type Machine struct {
 	why      string
 	doubt    bool
 	suspect  bool
+	sticky   bool // suspect until the state changes: a cause said so
 	cut      bool // Down followed on Fenced
 	gen      uint64
 	stateGen uint64 // the first Gen of state
@@ -201,7 +202,8 @@ func (m *Machine) hold(now time.Duration) {
 	}
 	m.unanimousSince = 0
 	m.nextAsk = now
-	m.doubt, m.suspect = m.doubted(), m.suspected()
+	m.doubt, m.sticky = m.doubted(), m.suspected()
+	m.suspect = m.sticky || m.selectedNow(now)
 	m.emit(Held{Cause: c.kind})
 	m.move(now, m.heldState(), c.kind.phrase())
 	m.note(c.kind.level(), "route holds", slog.String("cause", c.kind.String()),
@@ -215,7 +217,8 @@ func (m *Machine) endure(now time.Duration) {
 		return
 	}
 	doubt := m.doubt || m.doubted()
-	suspect := m.suspect || m.suspected() // until it is cleared or proves true: what was kept back stays so
+	m.sticky = m.sticky || m.suspected() // until it is cleared or proves true: what was kept back stays so
+	suspect := m.sticky || m.selectedNow(now)
 	state := m.state
 	if state != topology.Down {
 		state = m.heldState()
@@ -259,7 +262,7 @@ func (m *Machine) serve(now time.Duration, c choice) {
 	m.leaseUntil = m.leaseFor(c)
 	m.pair, m.served = c.pair, true
 	m.failsafe, m.fromFile = c.failsafe, c.file
-	m.deferred, m.doubt, m.suspect, m.lostAt = nil, false, false, 0
+	m.deferred, m.doubt, m.suspect, m.sticky, m.lostAt = nil, false, false, false, 0
 	if m.policy.Fence == FenceLease {
 		m.lease = new(topology.Lease)
 		m.lease.Extend(m.leaseUntil) // nobody else has it yet
@@ -359,6 +362,13 @@ func (m *Machine) suspected() bool {
 	return slices.ContainsFunc(m.causes, func(c *cause) bool { return c.kind.suspects() })
 }
 
+// selectedNow reports whether a replica was selected for promotion a moment ago.
+func (m *Machine) selectedNow(now time.Duration) bool {
+	return slices.ContainsFunc(m.causes, func(c *cause) bool {
+		return c.kind == CauseSelected && now-c.at < selectedFresh
+	})
+}
+
 // pace asks nodes and Sentinels faster while nothing is served.
 func (m *Machine) pace(now time.Duration) {
 	started := m.since
@@ -432,6 +442,8 @@ func (m *Machine) Next(now time.Duration) time.Duration {
 			switch {
 			case c.kind == CauseReplicaClosed && now < c.at+suspicionMax:
 				next = min(next, c.at+suspicionMax)
+			case c.kind == CauseSelected && now < c.at+selectedFresh:
+				next = min(next, c.at+selectedFresh)
 			case c.kind == CauseRefused && now < c.at+refusalMax:
 				next = min(next, c.at+refusalMax)
 			case c.kind == CauseSwitchover && m.switching != nil && !m.switching.committed:

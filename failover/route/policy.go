@@ -14,6 +14,11 @@ const (
 	// follows +selected-slave by 58 to 105 ms, so a candidate that is a replica at
 	// once and again after this was not promoted by it.
 	settle = 300 * time.Millisecond
+	// selectedFresh is how long after +selected-slave a success of a write is kept back:
+	// we may have heard of it late, so that the promotion is about to come and what the
+	// old master has just acknowledged never reaches the candidate. A promotion that
+	// comes later than this leaves replication the rest of those 58 ms.
+	selectedFresh = 40 * time.Millisecond
 	// suspicionMax is how long a replica's closing of its connection may hold
 	// the route once the master has answered.
 	suspicionMax = 100 * time.Millisecond
