@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestReadReply(t *testing.T) {
@@ -53,25 +52,26 @@ func TestSteady(t *testing.T) {
 func TestOutageVerdict(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*outageResult)
-		want   bool
+		want   outcome
 	}{
-		"nothing happened":             {func(*outageResult) {}, true},
-		"a late answer":                {func(r *outageResult) { r.open.sidecar.overTen = 1 }, false},
-		"the machine is as late":       {func(r *outageResult) { r.open.sidecar.overTen, r.open.noise.overTen = 1, 1 }, true},
-		"a success from nowhere":       {func(r *outageResult) { r.open.sidecar.ok = 1 }, false},
-		"a client was dropped":         {func(r *outageResult) { r.open.sidecar.broken = 1 }, false},
-		"back too late":                {func(r *outageResult) { r.back = outageMaxBack + 1 }, false},
-		"an error without a Sentinel":  {func(r *outageResult) { r.without.sidecar.refused = 1 }, false},
-		"refusals while it is open":    {func(r *outageResult) { r.open.sidecar.refused = 9 }, true},
-		"the noise alone is not ours":  {func(r *outageResult) { r.open.noise.overTen = 9 }, true},
-		"back just in time is in time": {func(r *outageResult) { r.back = 100 * time.Millisecond }, true},
+		"nothing happened":            {func(*outageResult) {}, outcomeMet},
+		"a late answer":               {func(r *outageResult) { r.open.sidecar.overTen = 1 }, outcomeMissed},
+		"the machine is as late":      {func(r *outageResult) { r.open.sidecar.overTen, r.open.noise.overTen = 2, 1 }, outcomeWithinNoise},
+		"far later than the machine":  {func(r *outageResult) { r.open.sidecar.overTen, r.open.noise.overTen = 3, 1 }, outcomeMissed},
+		"a success from nowhere":      {func(r *outageResult) { r.open.sidecar.ok = 1 }, outcomeMissed},
+		"a client was dropped":        {func(r *outageResult) { r.open.sidecar.broken = 1 }, outcomeMissed},
+		"back too late":               {func(r *outageResult) { r.back = outageMaxBack + 1 }, outcomeMissed},
+		"back just in time":           {func(r *outageResult) { r.back = outageMaxBack }, outcomeMet},
+		"an error without a Sentinel": {func(r *outageResult) { r.without.sidecar.refused = 1 }, outcomeMissed},
+		"refusals while it is open":   {func(r *outageResult) { r.open.sidecar.refused = 9 }, outcomeMet},
+		"the noise alone is not ours": {func(r *outageResult) { r.open.noise.overTen = 9 }, outcomeMet},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := func() windows { return windows{newWindow("a"), newWindow("b")} }
 			r := outageResult{withSentinels: w(), without: w(), open: w()}
 			tt.change(&r)
-			if got := r.met(); got != tt.want {
-				t.Errorf("met = %v; want %v", got, tt.want)
+			if got := r.verdict(); got != tt.want {
+				t.Errorf("verdict = %v; want %v", got, tt.want)
 			}
 		})
 	}
