@@ -50,10 +50,26 @@ func (s *session) letIn() bool {
 		return false
 	}
 	s.asks = false
-	if _, refused := s.w.refusedLately(s.who); refused || s.attach(s.w.cmds.unknown) == nil {
+	if _, refused := s.w.refusedLately(s.who); refused || !s.connected(s.w.cmds.unknown) {
 		return false
 	}
 	s.reqs.Unauthenticated = false
+	return true
+}
+
+// connected reports whether the session has a connection that is ready for its
+// commands. If not, it was told why not or waits for one.
+func (s *session) connected(cmd *command) bool {
+	if !s.w.opts.Dedicated {
+		return s.attach(cmd) != nil
+	}
+	if s.own == nil {
+		return s.pin(cmd) != nil
+	}
+	if s.own.state != pipeReady {
+		s.waitFor(s.own)
+		return false
+	}
 	return true
 }
 

@@ -38,23 +38,23 @@ func (w *worker) sharedPipe(who identity) *pipe {
 	return p
 }
 
-// ownPipe returns a pipe for s alone: a clean idle one, or a new one that is
-// being dialled.
-func (w *worker) ownPipe(s *session) *pipe {
+// ownPipe returns a pipe of an identity for s alone: a clean idle one, or a new
+// one that is being dialled.
+func (w *worker) ownPipe(s *session, who identity) *pipe {
 	w.owned++
 	w.stats.pinned++
-	list := w.idle[s.who]
+	list := w.idle[who]
 	for len(list) > 0 {
 		p := list[len(list)-1]
 		list = list[:len(list)-1]
-		w.idle[s.who] = list
+		w.idle[who] = list
 		if p.state == pipeReady {
 			p.owner = s
 			w.owns[p] = struct{}{}
 			return p
 		}
 	}
-	p := &pipe{w: w, id: s.who, owner: s}
+	p := &pipe{w: w, id: who, owner: s}
 	w.owns[p] = struct{}{}
 	w.connect(p)
 	return p
@@ -341,15 +341,15 @@ func (w *worker) loginRefused(p *pipe, text string) {
 	p.waiting = nil
 	s := p.owner
 	p.end()
-	if s != nil && s.own == p {
-		s.ownLost()
-	}
 	for _, s := range waiting {
 		if s.wait == waitPipe && !s.closed {
 			s.refusal = text
 			s.fast = false
 			s.resume()
 		}
+	}
+	if s != nil && s.own == p {
+		s.ownLost()
 	}
 }
 

@@ -64,6 +64,10 @@ func (s *session) dispatch(frame []byte, cmd *command) bool {
 		return false
 	}
 	p := s.own
+	if p != nil && p.id != s.who && s.inflight == 0 { // made for a login that was given up
+		s.dropOwn()
+		p = nil
+	}
 	if p == nil {
 		if s.pinned() || s.needsOwn(frame, cmd) {
 			if p = s.pin(cmd); p == nil {
@@ -118,6 +122,10 @@ func (s *session) answersLocally(cmd *command) bool {
 	switch cmd.name {
 	case "QUIT", "RESET":
 		return true
+	case "CLIENT|GETNAME", "CLIENT|SETINFO", "CLIENT|MAINT_NOTIFICATIONS":
+		if s.w.opts.Dedicated {
+			return false // Redis may know better
+		}
 	}
 	return !s.tx.active && (s.who.proto == 3 || !s.subscribed())
 }

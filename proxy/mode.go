@@ -73,7 +73,11 @@ func (t *transaction) complete() bool {
 }
 
 // pinned reports whether the session must keep its own pipe.
-func (s *session) pinned() bool {
+func (s *session) pinned() bool { return s.w.opts.Dedicated || s.stateful() }
+
+// stateful reports whether the session has state on its own pipe that no other
+// connection has.
+func (s *session) stateful() bool {
 	return s.sticky || s.stickyCalls > 0 || s.tx.active || s.watching || s.blocking || s.subCalls > 0 || len(s.subs) > 0 ||
 		s.stream != streamOff
 }
@@ -146,7 +150,9 @@ func (s *session) transmit(p *pipe, frame []byte, cmd *command) {
 		s.stickyCalls++
 		m |= metaOrder
 		s.remember(frame, cmd)
-	case classShared, classLocal, classDenied, classContainer:
+	case classLocal:
+		s.remember(frame, cmd)
+	case classShared, classDenied, classContainer:
 	}
 	p.send(s, frame, cmd, m)
 }
@@ -265,7 +271,7 @@ func pingFrame() []byte { return resp.AppendCommand(nil, "PING") }
 // remember keeps what must be repeated on a new connection.
 func (s *session) remember(frame []byte, cmd *command) {
 	switch cmd.name {
-	case "CLIENT|TRACKING", "CLIENT|NO-TOUCH", "CLIENT|NO-EVICT", "MONITOR":
+	case "CLIENT|TRACKING", "CLIENT|NO-TOUCH", "CLIENT|NO-EVICT", "CLIENT|SETINFO", "MONITOR":
 		if len(s.setup) < maxSetup {
 			s.setup = append(s.setup, append([]byte(nil), frame...))
 		}
@@ -287,8 +293,9 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 	switch e.cmd.class {
 	case classExec, classDiscard:
 		if db := s.tx.db; db > 0 && e.cmd.class == classExec && reply[0] == '*' && reply[1] != '-' {
-			s.who.db = db - 1 // its own pipe is there already, and stays: the session is sticky
 			s.detach()
+			s.who.db = db - 1 // its own pipe is there already, and stays: the session is sticky
+			p.id = s.who
 		}
 		s.tx = transaction{}
 		s.watching, s.watchLost = false, false

@@ -37,6 +37,10 @@ type Options struct {
 	Group     string         // the master's name
 	Listeners []net.Listener // the Server owns them from Run on
 	Loops     int            // event loops; 0: max(1, GOMAXPROCS/2)
+	// Dedicated gives every client a backend connection of its own, from its first
+	// command after login to its end: nothing is shared, and what the sidecar answers
+	// itself otherwise is answered by Redis.
+	Dedicated bool
 	Auth      AuthMode
 	Username  string // the sidecar's account, for AuthNone
 	Password  string // never logged

@@ -127,6 +127,7 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 		Listeners:    h.listeners,
 		Loops:        m.Loops,
 		Auth:         auth,
+		Dedicated:    m.Dedicated,
 		Username:     m.Redis.User,
 		Password:     m.Redis.Password.Reveal(),
 		Report:       h.report,

@@ -96,6 +96,7 @@ masters:
   - {name: a, listen: ":1"}
   - name: b
     listen: ":2"
+    multiplex: false
     sentinels: s3
     auth: none
     redis:
@@ -116,6 +117,9 @@ masters:
 	}
 	if a.Auth != AuthPassthrough || b.Auth != AuthNone || b.Redis.Password.Reveal() != "hunter2" {
 		t.Errorf("accounts: a %+v, b %+v", a, b)
+	}
+	if a.Dedicated || !b.Dedicated {
+		t.Errorf("multiplex %v and %v; want true, and false for b alone", !a.Dedicated, !b.Dedicated)
 	}
 	if a.MaxClients != 7 || b.MaxClients != 7 {
 		t.Errorf("max_clients %d and %d; want the flag's 7 for both", a.MaxClients, b.MaxClients)

@@ -149,6 +149,16 @@ func clientSettings() []setting {
 			show:  func(t target) string { return strconv.Itoa(t.Loops) },
 		},
 		{
+			flag: "multiplex", key: "multiplex", scope: ofMaster, kind: "true|false", def: "true",
+			want:  `want "true" or "false"`,
+			usage: "whether clients share backend connections; false gives each client one of its own for life: full fidelity (docs/protocol.md), at one connection to the master per client",
+			set: into(func(t target) *bool { return &t.Dedicated }, func(v string) (bool, error) {
+				c, err := parseChoice(v, "true", "false")
+				return c == "false", err
+			}),
+			show: func(t target) string { return strconv.FormatBool(!t.Dedicated) },
+		},
+		{
 			flag: "hold-timeout", key: "hold.timeout", scope: ofMaster, kind: "duration", def: "auto",
 			want:  `want a duration such as 5s, "auto", or "off"`,
 			usage: "how long one command waits through a failover; auto is down-after + 5s, at most 40s; off or 0s: commands never wait",
