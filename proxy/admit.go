@@ -60,14 +60,13 @@ func (s *session) letIn() bool {
 // connected reports whether the session has a connection that is ready for its
 // commands. If not, it was told why not or waits for one.
 func (s *session) connected(cmd *command) bool {
-	if !s.w.opts.Dedicated {
-		return s.attach(cmd) != nil
-	}
-	if s.own == nil {
+	switch {
+	case s.own == nil && s.w.opts.Dedicated:
 		return s.pin(cmd) != nil
-	}
-	if s.own.state != pipeReady {
-		s.waitFor(s.own)
+	case s.own == nil:
+		return s.attach(cmd) != nil
+	case s.own.state != pipeReady:
+		s.await(s.own, cmd)
 		return false
 	}
 	return true

@@ -68,6 +68,7 @@ func (w *worker) giveOwn(p *pipe) {
 	list := w.idle[p.id]
 	if p.state != pipeReady || p.queue.len() > 0 || len(list) >= maxIdleOwn {
 		p.end()
+		w.wakeAll(p) // its session may have waited for an answer to us
 		return
 	}
 	p.idleAt = w.loopNow()
@@ -276,8 +277,8 @@ func (w *worker) selected(p *pipe, reply []byte) {
 	if reply == nil || p.state != pipeGreeting {
 		return
 	}
-	if reply[0] == '-' && !bytes.HasPrefix(reply, []byte("-NOPERM")) {
-		w.loginRefused(p, trimLine(reply)) // "ERR DB index is out of range"
+	if reply[0] == '-' {
+		w.loginRefused(p, trimLine(reply)) // "ERR DB index is out of range", or NOPERM: it would be in another database
 		return
 	}
 	p.last = true

@@ -46,10 +46,8 @@ func (s *session) quit([]byte) bool {
 }
 
 func (s *session) reset(frame []byte) bool {
-	if len(resp.Args(nil, frame)) != 1 {
-		return s.wrongArgs("reset")
-	}
-	if s.w.opts.Dedicated && s.own != nil && s.own.state == pipeReady && s.w.serving {
+	s.mute = s.mute && !s.replyOff // which it ends; a skipped reply stays skipped
+	if s.own != nil && s.own.state == pipeReady && s.w.serving {
 		s.resetOwn(s.own, frame)
 		return true
 	}
@@ -69,7 +67,8 @@ func (s *session) forget() {
 	s.reqs.Unauthenticated = s.w.opts.Auth == AuthPassthrough
 }
 
-// resetOwn has Redis reset the session's connection, which stays: it keeps its id.
+// resetOwn has Redis reset the session's connection: what comes next must not find
+// its subscriptions still there. Dedicated, it stays and keeps its id.
 func (s *session) resetOwn(p *pipe, frame []byte) {
 	s.wait = waitLogin
 	p.sendInternal(bytes.Clone(frame), func(reply []byte) {
@@ -78,7 +77,9 @@ func (s *session) resetOwn(p *pipe, frame []byte) {
 		}
 		s.forget()
 		p.name, p.id = "", s.who
-		if who := s.who; reply != nil && (who.user != "" || who.pass != "") {
+		if !s.w.opts.Dedicated {
+			s.dropOwn()
+		} else if who := s.who; reply != nil && (who.user != "" || who.pass != "") {
 			p.sendInternal(resp.AppendCommand(nil, "AUTH", userName(who.user), who.pass), func([]byte) {})
 		}
 		if reply == nil {
@@ -97,15 +98,14 @@ func (s *session) selectDB(frame []byte) bool {
 	}
 	db, err := strconv.Atoi(string(args[1]))
 	if err != nil {
-		s.replyError("ERR value is not an integer or out of range")
-		return true
+		return s.ask(frame, frame, func() { s.replyError("ERR value is not an integer or out of range") })
 	}
 	who := s.who
 	who.db = db
 	if s.movesOwn() {
 		return s.moveOwn(frame, who, frame, nil)
 	}
-	return s.move(who, func(*pipe) { s.reply([]byte("+OK\r\n")) })
+	return s.change(frame, who, func(*pipe) { s.reply([]byte("+OK\r\n")) })
 }
 
 func (s *session) auth(frame []byte) bool {
@@ -154,6 +154,12 @@ func (s *session) login(words [][]byte, user, pass string, proto int, done func(
 	check := resp.AppendCommand(nil, append([][]byte{[]byte("AUTH")}, words...)...)
 	who := s.who
 	who.user, who.pass, who.proto = user, pass, proto
+	return s.change(check, who, done)
+}
+
+// change moves the session to another identity if Redis agrees to check, which is
+// sent there first: the connection may be older than what Redis thinks of it now.
+func (s *session) change(check []byte, who identity, done func(*pipe)) bool {
 	return s.move(who, func(p *pipe) {
 		s.wait = waitLogin
 		p.sendInternal(check, func(reply []byte) {
@@ -343,7 +349,7 @@ func (s *session) clientSetName(frame []byte) bool {
 	s.name = string(args[2])
 	if p := s.own; p != nil && p.state == pipeReady {
 		p.name = s.name
-		p.sendInternal(bytes.Clone(frame), func([]byte) {})
+		p.sendInternal(frame, func([]byte) {})
 	}
 	s.reply([]byte("+OK\r\n"))
 	return true
@@ -402,10 +408,11 @@ func (s *session) clientMaintenance(frame []byte) bool {
 // the answers back.
 func (s *session) clientReply(frame []byte) bool {
 	args := resp.Args(nil, frame)
-	if len(args) != 3 {
-		return s.wrongArgs("client|reply")
+	opt := ""
+	if len(args) == 3 {
+		opt = string(args[2])
 	}
-	switch opt := string(args[2]); {
+	switch {
 	case equalFold(opt, "on"):
 		s.replyOff, s.replySkip = false, false
 		s.reply([]byte("+OK\r\n"))
@@ -413,6 +420,10 @@ func (s *session) clientReply(frame []byte) bool {
 		s.replyOff = true
 	case equalFold(opt, "skip"):
 		s.replySkip = !s.replyOff
+	case s.replyOff || s.replySkip:
+		s.replySkip = false
+	case len(args) != 3:
+		return s.wrongArgs("client|reply")
 	default:
 		s.replyError("ERR syntax error")
 	}

@@ -50,6 +50,7 @@ type transaction struct {
 	aborted  bool   // EXEC must fail: the recording no longer matches what the client was told
 	refused  bool   // EXEC must fail: one of its commands was refused here
 	ending   bool   // EXEC or DISCARD is under way
+	void     bool   // MULTI was refused: what is under way behind it is not queued
 	db       int    // one more than the database that a queued SELECT moves to; 0: none does
 }
 
@@ -252,7 +253,15 @@ func (s *session) refuseExec(p *pipe, cmd *command, m meta) {
 			s.reply(answer)
 		}
 		s.replied(p, e, answer)
-		if reply != nil {
+		switch {
+		case reply == nil:
+		case reply[0] == '-': // the user may not call DISCARD
+			if s.own == p {
+				s.dropOwn()
+				s.lostOwn = s.stateful()
+			}
+			s.resume()
+		default:
 			s.after(p)
 		}
 	})
@@ -285,13 +294,24 @@ const maxSetup = 64
 func (s *session) replied(p *pipe, e entry, reply []byte) {
 	if e.meta&metaTx != 0 {
 		s.tx.answered++
-		if e.cmd.class == classMulti && reply[0] == '-' && len(s.tx.frames) == 1 {
-			s.tx = transaction{}
+		if e.cmd.class == classMulti && reply[0] == '-' && s.tx.answered == 1 {
+			if s.tx.void = len(s.tx.frames) > 1; !s.tx.void {
+				s.tx = transaction{}
+			}
+		}
+		if s.tx.void && e.cmd.name == "SELECT" && reply[0] == '+' {
+			s.detach()
+			s.who.db = s.tx.db - 1
+			p.id = s.who
 		}
 		return
 	}
 	switch e.cmd.class {
 	case classExec, classDiscard:
+		if e.cmd.class == classDiscard && reply[0] == '-' && s.tx.active {
+			s.tx.ending, s.tx.refused = false, true // not allowed: it goes on, and EXEC will fail
+			return
+		}
 		if db := s.tx.db; db > 0 && e.cmd.class == classExec && reply[0] == '*' && reply[1] != '-' {
 			s.detach()
 			s.who.db = db - 1 // its own pipe is there already, and stays: the session is sticky

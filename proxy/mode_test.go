@@ -341,8 +341,12 @@ func TestIdentityMoves(t *testing.T) {
 	three := r.accept()
 	three.expect("HELLO 2", "SELECT 3")
 	three.reply(helloMaster + "+OK\r\n")
+	three.expect("SELECT 3") // the client's own: it may not be allowed to
+	three.reply("+OK\r\n")
 	three.expect("GET a")
 	three.reply("$1\r\n3\r\n")
+	b.expect("SELECT 0")
+	b.reply("+OK\r\n")
 	b.expect("GET b")
 	b.reply("$1\r\n0\r\n")
 	c.expect("+OK\r\n$1\r\n3\r\n+OK\r\n$1\r\n0\r\n")
@@ -410,8 +414,8 @@ func TestSelectOnOwnConnectionIsRepeatedWhenItIsLost(t *testing.T) {
 	c.expect("+OK\r\n")
 	r.serve(nodeB, 2)
 	b = r.accept() // the shared one, which a SELECT without state would use
-	b.expect("HELLO 2")
-	b.reply(helloMaster)
+	b.expect("HELLO 2", "SELECT 1")
+	b.reply(helloMaster + "+OK\r\n")
 	b.expect("SELECT 1")
 	b.reply("+OK\r\n")
 	c.expect("+OK\r\n")

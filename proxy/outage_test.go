@@ -451,6 +451,8 @@ func TestLoginInAnOutage(t *testing.T) {
 	rep = r.accept()
 	rep.expect("HELLO 2 AUTH bob secret", "SELECT 3")
 	rep.reply(helloReplica + "+OK\r\n")
+	rep.expect("SELECT 3")
+	rep.reply("+OK\r\n")
 	rep.expect("GET a")
 	rep.reply("$-1\r\n")
 	c.expect("+OK\r\n$-1\r\n")
