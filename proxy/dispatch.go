@@ -117,7 +117,7 @@ func (s *session) mustDrain(cmd *command) bool {
 
 func denial(cmd *command) []byte {
 	return resp.AppendError(nil, "ERR '"+displayName(cmd.name)+
-		"' is refused by the proxy: it would break the group behind it (sentinelproxy)")
+		"' is refused by the proxy: its deny_commands names it (sentinelproxy)")
 }
 
 // answer replies with b once every earlier command is answered.

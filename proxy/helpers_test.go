@@ -45,7 +45,7 @@ func newRig(tb testing.TB) *rig {
 	tb.Helper()
 	o := Options{Group: "orders", Loops: 1, Log: slog.New(slog.DiscardHandler)}
 	r := &rig{t: tb, at: time.Hour}
-	r.w = newWorker(r, 0, &o, newCommands())
+	r.w = newWorker(r, 0, &o, newCommands(DefaultDenied()))
 	return r
 }
 

@@ -256,7 +256,7 @@ func TestSuspicionKeepsSuccessesBack(t *testing.T) {
 }
 
 func TestReissue(t *testing.T) {
-	table := newCommands()
+	table := newCommands(DefaultDenied())
 	for _, tt := range []struct{ in, want string }{
 		{"BLPOP q 5", "BLPOP q 3.500"},
 		{"BLPOP q 0", "BLPOP q 0"},

@@ -581,7 +581,7 @@ func TestOnlyReadsMayBeStale(t *testing.T) {
 
 // Every read that rules know is one for the data path too, and no other way round.
 func TestReadsAreReads(t *testing.T) {
-	cmds := newCommands()
+	cmds := newCommands(DefaultDenied())
 	for name := range outage.Reads() {
 		if cmd := cmds.shared(name); cmd.name != name || cmd.read == nil {
 			t.Errorf("%s: the data path does not take it for a read", name)

@@ -41,9 +41,12 @@ type Options struct {
 	// command after login to its end: nothing is shared, and what the sidecar answers
 	// itself otherwise is answered by Redis.
 	Dedicated bool
-	Auth      AuthMode
-	Username  string // the sidecar's account, for AuthNone
-	Password  string // never logged
+	// DenyCommands are refused: names, subcommands behind a "|", in any case. nil:
+	// DefaultDenied; none: everything is Redis' to judge.
+	DenyCommands []string
+	Auth         AuthMode
+	Username     string // the sidecar's account, for AuthNone
+	Password     string // never logged
 	// RetryWrites says which writes are sent again when their reply was lost.
 	RetryWrites RetryMode
 	// Outage says what commands get when no master has been served for long.
@@ -100,6 +103,9 @@ func New(o Options) (*Server, error) {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
+	if o.DenyCommands == nil {
+		o.DenyCommands = DefaultDenied()
+	}
 	if o.Report == nil {
 		o.Report = func(topology.Report) {}
 	}
@@ -108,7 +114,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{opts: o, beats: make([]atomic.Int64, o.Loops), failures: make([]atomic.Pointer[string], o.Loops)}
 	s.dialCtx, s.cancel = context.WithCancel(context.Background())
-	cmds := newCommands()
+	cmds := newCommands(o.DenyCommands)
 	for i := range o.Loops {
 		l, err := evloop.New(evloop.Options{Driver: o.Driver, Log: o.Log})
 		if err != nil {

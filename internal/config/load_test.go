@@ -23,6 +23,7 @@ func TestDefaults(t *testing.T) {
 		Auth: AuthPassthrough, Hold: Hold{Timeout: Wait{Auto: true}, Max: Wait{Auto: true}},
 		Follow: FollowMajority, Fence: FenceLease,
 		RetryWrites: RetryNever, Demote: DemoteOff, MaxClients: 10000,
+		Deny: []string{"SHUTDOWN", "REPLICAOF", "SLAVEOF", "FAILOVER", "SYNC", "PSYNC", "REPLCONF", "DEBUG", "CLIENT|PAUSE"},
 	}
 	if got, want := fmt.Sprintf("%+v", m), fmt.Sprintf("%+v", want); got != want {
 		t.Errorf("master\n got %s\nwant %s", got, want)
@@ -84,6 +85,24 @@ func TestOutage(t *testing.T) {
 				t.Errorf("after %s, policy %s; want %s, %s", o.After.String(), o.Policy, tt.after, tt.rules)
 			}
 		})
+	}
+}
+
+func TestDenyCommands(t *testing.T) {
+	for yaml, want := range map[string]string{
+		"deny_commands: []":                         "",
+		"deny_commands: none":                       "",
+		"deny_commands: [flushall, 'client|pause']": "FLUSHALL,CLIENT|PAUSE",
+	} {
+		cfg := mustLoad(t, []string{"--sentinel=s"}, nil, files{"c.yaml": yaml + "\n"})
+		if got := strings.Join(cfg.Masters[0].Deny, ","); got != want {
+			t.Errorf("%s: denied %q; want %q", yaml, got, want)
+		}
+	}
+	for _, bad := range []string{"", "a b", "|x", "x|", "a|b|c", "a\tb"} {
+		if _, err := parseCommand(bad); err == nil {
+			t.Errorf("%q is taken for a command", bad)
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ type setting struct {
 	scope  scope
 	repeat bool   // takes several values; a flag or variable also splits at sep
 	sep    string // "" is a comma
+	none   string // what an empty list in the file stands for; "": it is a mistake
 	kind   string // of value, for the usage text
 	def    string // as it would be written; "" for none
 	want   string // what is valid, for mistakes: "want ..."
@@ -157,6 +158,20 @@ func clientSettings() []setting {
 				return c == "false", err
 			}),
 			show: func(t target) string { return strconv.FormatBool(!t.Dedicated) },
+		},
+		{
+			flag: "deny-commands", key: "deny_commands", scope: ofMaster, repeat: true, none: "none", kind: "command",
+			def:   "SHUTDOWN,REPLICAOF,SLAVEOF,FAILOVER,SYNC,PSYNC,REPLCONF,DEBUG,CLIENT|PAUSE",
+			want:  `want a command such as FLUSHALL or CLIENT|PAUSE, or "none"`,
+			usage: "commands that are refused with an error, subcommands behind a vertical bar; repeatable; none, or an empty list: Redis judges them all",
+			set: func(t target, v string) error {
+				name, err := parseCommand(v)
+				if err == nil && name != "" {
+					t.Deny = append(t.Deny, name)
+				}
+				return err
+			},
+			show: func(t target) string { return strings.Join(t.Deny, ",") },
 		},
 		{
 			flag: "hold-timeout", key: "hold.timeout", scope: ofMaster, kind: "duration", def: "auto",
