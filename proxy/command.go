@@ -139,17 +139,16 @@ func newCommands(deny []string) *commands {
 		t.add(n, classSubscribe, resendRead, nil)
 	}
 	for _, n := range []string{
-		"CLIENT|TRACKING", "CLIENT|TRACKINGINFO", "CLIENT|GETREDIR", "CLIENT|CACHING", "CLIENT|NO-TOUCH",
-		"CLIENT|NO-EVICT", "CLIENT|ID", "CLIENT|INFO", "MONITOR", "SCRIPT|DEBUG", "READONLY", "READWRITE", "ASKING",
+		"CLIENT|TRACKING", "CLIENT|CACHING", "CLIENT|NO-TOUCH", "CLIENT|NO-EVICT", "MONITOR", "SCRIPT|DEBUG", "READONLY", "READWRITE", "ASKING",
 	} {
 		t.add(n, classSticky, resendRead, nil)
 	}
-	for _, n := range []string{"CLIENT|LIST", "CLIENT|HELP"} {
+	// A client that tracks has a connection of its own, where they are asked; any other
+	// connection says what is true of those that do not.
+	for _, n := range []string{"CLIENT|HELP", "CLIENT|TRACKINGINFO", "CLIENT|GETREDIR"} {
 		t.add(n, classShared, resendRead, nil)
 	}
-	for _, n := range []string{"CLIENT|KILL", "CLIENT|UNBLOCK", "CLIENT|UNPAUSE"} {
-		t.add(n, classShared, resendLeast, nil)
-	}
+	t.add("CLIENT|UNPAUSE", classShared, resendLeast, nil)
 	// Another master, or the same one started anew, must not get these again. Some
 	// end or take over their connection.
 	for _, n := range []string{"SHUTDOWN", "REPLICAOF", "SLAVEOF", "FAILOVER", "DEBUG"} {
@@ -161,6 +160,9 @@ func newCommands(deny []string) *commands {
 	t.add("CLIENT|PAUSE", classShared, resendNever, nil)
 	for n, f := range localCommands() {
 		t.add(n, classLocal, resendRead, f)
+	}
+	for _, n := range []string{"CLIENT|KILL", "CLIENT|UNBLOCK"} {
+		t.shared(n).resend = resendLeast // where they are forwarded
 	}
 	for _, n := range []string{
 		"ACL", "CLIENT", "COMMAND", "CONFIG", "FUNCTION", "LATENCY", "MEMORY", "MODULE", "OBJECT", "PUBSUB",

@@ -138,7 +138,8 @@ func (s *session) answersLocally(frame []byte, cmd *command) bool {
 		return true
 	case "RESET":
 		return alone(frame)
-	case "CLIENT|GETNAME", "CLIENT|SETINFO", "CLIENT|MAINT_NOTIFICATIONS":
+	case "CLIENT|GETNAME", "CLIENT|SETINFO", "CLIENT|MAINT_NOTIFICATIONS",
+		"CLIENT|ID", "CLIENT|INFO", "CLIENT|LIST", "CLIENT|KILL", "CLIENT|UNBLOCK":
 		if s.w.opts.Dedicated {
 			return false // Redis may know better
 		}

@@ -26,6 +26,11 @@ func localCommands() map[string]localFunc {
 		"CLIENT|SETNAME": (*session).clientSetName,
 		"CLIENT|GETNAME": (*session).clientGetName,
 		"CLIENT|REPLY":   (*session).clientReply,
+		"CLIENT|ID":      (*session).clientID,
+		"CLIENT|INFO":    (*session).clientInfo,
+		"CLIENT|LIST":    (*session).clientList,
+		"CLIENT|KILL":    (*session).clientKill,
+		"CLIENT|UNBLOCK": (*session).clientUnblock,
 
 		"CLIENT|MAINT_NOTIFICATIONS": (*session).clientMaintenance,
 	}

@@ -90,9 +90,9 @@ func TestOwnPipesArePooled(t *testing.T) {
 	if n := r.w.owned; n != 0 {
 		t.Errorf("%d own pipes in use", n)
 	}
-	c.send("CLIENT ID") // sticky
-	b.expect("CLIENT SETNAME", "CLIENT ID")
-	b.reply("+OK\r\n:7\r\n")
+	c.send("CLIENT NO-TOUCH ON") // sticky
+	b.expect("CLIENT SETNAME", "CLIENT NO-TOUCH ON")
+	b.reply("+OK\r\n+OK\r\n")
 	c.wire.peerEOF()
 	if !b.wire.aborted {
 		t.Error("a connection with state was kept for others")

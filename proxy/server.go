@@ -323,7 +323,11 @@ func (s *Server) beat(ctx context.Context, i int) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			_ = s.loops[i].TryPost(func() { s.beats[i].Store(int64(boottime.Now())) })
+			_ = s.loops[i].TryPost(func() {
+				now := boottime.Now()
+				s.beats[i].Store(int64(now))
+				s.workers[i].second = now
+			})
 		}
 	}
 }
@@ -367,6 +371,32 @@ func (h *loopHost) failing(why string) {
 		return
 	}
 	h.server.failures[h.index].Store(&why)
+}
+
+func (h *loopHost) everywhere(look func(w *worker, done func(found)), then func(found)) {
+	s := h.server
+	var mu sync.Mutex // guards sum and left
+	var sum found
+	left := len(s.loops)
+	done := func(f found) {
+		mu.Lock()
+		defer mu.Unlock()
+		sum.lines = append(sum.lines, f.lines...)
+		sum.n += f.n
+		sum.self = sum.self || f.self
+		if f.reply != nil {
+			sum.reply = f.reply
+		}
+		if left--; left == 0 {
+			_ = h.loop.Post(func() { then(sum) }) // fails only when the loop has ended, and the client with it
+		}
+	}
+	for i, l := range s.loops {
+		w := s.workers[i]
+		if l.Post(func() { look(w, done); w.pump() }) != nil {
+			done(found{})
+		}
+	}
 }
 
 func (h *loopHost) report(r topology.Report) { h.server.opts.Report(r) }
