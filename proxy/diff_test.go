@@ -107,8 +107,6 @@ func (g *diffGen) note(c diffCmd) {
 		g.tx = g.tx && len(c.words) > 1
 	case "SELECT":
 		g.moved = true
-	case "CLIENT":
-		g.silent = g.silent || len(c.words) > 1 && strings.EqualFold(c.words[1], "reply")
 	case "EVAL":
 		if len(c.words) == 5 && !g.tx && c.words[2] == "1" && !strings.Contains(c.words[1], "syntax") {
 			sum := sha1.Sum([]byte(c.words[1]))
