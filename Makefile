@@ -6,6 +6,7 @@ SHELL := /usr/bin/env bash
 
 FUZZTIME ?= 10s
 DEMOTIME ?= 20s
+DIFFTEST ?= 200000
 SOAK ?= 200
 SOAKSLO ?=
 
@@ -28,6 +29,10 @@ race: ## run all tests often, in changing order, to find races: make race COUNT=
 .PHONY: fuzz
 fuzz: ## fuzz every parser for FUZZTIME (10s) each
 	@scripts/fuzz $(FUZZTIME)
+
+.PHONY: difftest
+difftest: ## send DIFFTEST (200 000) random commands to Redis directly and through the sidecar, and compare
+	go test ./proxy -run TestDifferential -v -timeout 1h -difftest.commands $$(( $(DIFFTEST) / 2 ))
 
 .PHONY: cover
 cover: ## measure test coverage into coverage.html

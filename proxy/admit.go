@@ -54,10 +54,25 @@ func (s *session) letIn() bool {
 		return false
 	}
 	s.asks = false
-	if _, refused := s.w.refusedLately(s.who); refused || s.attach(s.w.cmds.unknown) == nil {
+	if _, refused := s.w.refusedLately(s.who); refused || !s.connected(s.w.cmds.unknown) {
 		return false
 	}
 	s.reqs.Unauthenticated = false
+	return true
+}
+
+// connected reports whether the session has a connection that is ready for its
+// commands. If not, it was told why not or waits for one.
+func (s *session) connected(cmd *command) bool {
+	switch {
+	case s.own == nil && s.w.opts.Dedicated:
+		return s.pin(cmd) != nil
+	case s.own == nil:
+		return s.attach(cmd) != nil
+	case s.own.state != pipeReady:
+		s.await(s.own, cmd)
+		return false
+	}
 	return true
 }
 

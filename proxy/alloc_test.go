@@ -13,6 +13,7 @@ func (nullWire) Close()             {}
 func (nullWire) CloseFlushed()      {}
 func (nullWire) Abort()             {}
 func (nullWire) RemoteAddr() string { return "" }
+func (nullWire) LocalAddr() string  { return "" }
 
 // TestForwardedCommandAllocatesNothing is the guard of the hot path: a command
 // from its client to the master, and the reply back.

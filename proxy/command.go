@@ -3,6 +3,7 @@ package proxy
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
@@ -29,7 +30,7 @@ const (
 	classMayBlock  // blocks if it has a BLOCK argument
 	classWait      // as classBlock, behind a PING that makes its connection aware of all earlier writes (FAILOVER.md 3.4)
 	classSubscribe // SUBSCRIBE and kin, and their UN- forms
-	classDenied    // refused: it would break the group or the pipe
+	classDenied    // refused: Options.DenyCommands names it
 	classContainer // its subcommand decides
 )
 
@@ -80,8 +81,8 @@ type shortEntry struct {
 }
 
 // newCommands builds the table: the classes of Redis' commands with the
-// corrections that experiments gave (FAILOVER.md 6.2).
-func newCommands() *commands {
+// corrections that experiments gave (FAILOVER.md 6.2), less those that are denied.
+func newCommands(deny []string) *commands {
 	t := &commands{long: make(map[string]*command)}
 	t.unknown = t.add("unknown", classSticky, resendLeast, nil)
 	for _, n := range sharedReads() {
@@ -138,26 +139,30 @@ func newCommands() *commands {
 		t.add(n, classSubscribe, resendRead, nil)
 	}
 	for _, n := range []string{
-		"CLIENT|TRACKING", "CLIENT|TRACKINGINFO", "CLIENT|GETREDIR", "CLIENT|CACHING", "CLIENT|NO-TOUCH",
-		"CLIENT|NO-EVICT", "CLIENT|ID", "CLIENT|INFO", "MONITOR", "SCRIPT|DEBUG", "READONLY", "READWRITE", "ASKING",
+		"CLIENT|TRACKING", "CLIENT|CACHING", "CLIENT|NO-TOUCH", "CLIENT|NO-EVICT", "MONITOR", "SCRIPT|DEBUG", "READONLY", "READWRITE", "ASKING",
 	} {
 		t.add(n, classSticky, resendRead, nil)
 	}
-	for _, n := range []string{"CLIENT|LIST", "CLIENT|HELP"} {
+	// A client that tracks has a connection of its own, where they are asked; any other
+	// connection says what is true of those that do not.
+	for _, n := range []string{"CLIENT|HELP", "CLIENT|TRACKINGINFO", "CLIENT|GETREDIR"} {
 		t.add(n, classShared, resendRead, nil)
 	}
-	for _, n := range []string{"CLIENT|KILL", "CLIENT|UNBLOCK", "CLIENT|UNPAUSE"} {
-		t.add(n, classShared, resendLeast, nil)
+	t.add("CLIENT|UNPAUSE", classShared, resendLeast, nil)
+	// Another master, or the same one started anew, must not get these again. Some
+	// end or take over their connection.
+	for _, n := range []string{"SHUTDOWN", "REPLICAOF", "SLAVEOF", "FAILOVER", "DEBUG"} {
+		t.add(n, classOwn, resendNever, nil)
 	}
-	// What turns the connection into something else, moves the master behind
-	// Sentinel's back, or stops it.
-	for _, n := range []string{
-		"SHUTDOWN", "REPLICAOF", "SLAVEOF", "FAILOVER", "SYNC", "PSYNC", "REPLCONF", "DEBUG", "CLIENT|PAUSE",
-	} {
-		t.add(n, classDenied, resendRead, nil)
+	for _, n := range []string{"SYNC", "PSYNC", "REPLCONF"} {
+		t.add(n, classSticky, resendNever, nil)
 	}
+	t.add("CLIENT|PAUSE", classShared, resendNever, nil)
 	for n, f := range localCommands() {
 		t.add(n, classLocal, resendRead, f)
+	}
+	for _, n := range []string{"CLIENT|KILL", "CLIENT|UNBLOCK"} {
+		t.shared(n).resend = resendLeast // where they are forwarded
 	}
 	for _, n := range []string{
 		"ACL", "CLIENT", "COMMAND", "CONFIG", "FUNCTION", "LATENCY", "MEMORY", "MODULE", "OBJECT", "PUBSUB",
@@ -173,7 +178,46 @@ func newCommands() *commands {
 			cmd.read = r
 		}
 	}
+	for _, n := range deny {
+		t.deny(n)
+	}
 	return t
+}
+
+// DefaultDenied returns the commands that are refused unless Options.DenyCommands
+// says otherwise: what turns the connection into something else, moves the master
+// behind Sentinel's back, or stops it.
+func DefaultDenied() []string {
+	return []string{"SHUTDOWN", "REPLICAOF", "SLAVEOF", "FAILOVER", "SYNC", "PSYNC", "REPLCONF", "DEBUG", "CLIENT|PAUSE"}
+}
+
+// deny has a command refused, also one that the table does not know, and with a
+// container all its subcommands.
+func (t *commands) deny(name string) {
+	name = strings.ToUpper(name)
+	if container, _, ok := strings.Cut(name, "|"); ok {
+		switch c := t.shared(container); {
+		case c == t.unknown:
+			t.add(container, classContainer, resendRead, nil)
+		case c.class != classContainer && c.class != classDenied:
+			c.class = classContainer // its other forms become unknown, which is safe
+		}
+	}
+	cmd := t.shared(name)
+	if cmd == t.unknown {
+		cmd = t.add(name, classDenied, resendRead, nil)
+	}
+	cmd.class, cmd.resend = classDenied, resendRead
+}
+
+// KnownCommands returns the names of the commands that the sidecar knows, in upper
+// case, subcommands behind a "|".
+func KnownCommands() []string {
+	var names []string
+	for _, c := range newCommands(nil).all[1:] {
+		names = append(names, c.name)
+	}
+	return names
 }
 
 func (t *commands) add(name string, c class, r resend, f localFunc) *command {

@@ -38,23 +38,23 @@ func (w *worker) sharedPipe(who identity) *pipe {
 	return p
 }
 
-// ownPipe returns a pipe for s alone: a clean idle one, or a new one that is
-// being dialled.
-func (w *worker) ownPipe(s *session) *pipe {
+// ownPipe returns a pipe of an identity for s alone: a clean idle one, or a new
+// one that is being dialled.
+func (w *worker) ownPipe(s *session, who identity) *pipe {
 	w.owned++
 	w.stats.pinned++
-	list := w.idle[s.who]
+	list := w.idle[who]
 	for len(list) > 0 {
 		p := list[len(list)-1]
 		list = list[:len(list)-1]
-		w.idle[s.who] = list
+		w.idle[who] = list
 		if p.state == pipeReady {
 			p.owner = s
 			w.owns[p] = struct{}{}
 			return p
 		}
 	}
-	p := &pipe{w: w, id: s.who, owner: s}
+	p := &pipe{w: w, id: who, owner: s}
 	w.owns[p] = struct{}{}
 	w.connect(p)
 	return p
@@ -68,6 +68,7 @@ func (w *worker) giveOwn(p *pipe) {
 	list := w.idle[p.id]
 	if p.state != pipeReady || p.queue.len() > 0 || len(list) >= maxIdleOwn {
 		p.end()
+		w.wakeAll(p) // its session may have waited for an answer to us
 		return
 	}
 	p.idleAt = w.loopNow()
@@ -276,8 +277,8 @@ func (w *worker) selected(p *pipe, reply []byte) {
 	if reply == nil || p.state != pipeGreeting {
 		return
 	}
-	if reply[0] == '-' && !bytes.HasPrefix(reply, []byte("-NOPERM")) {
-		w.loginRefused(p, trimLine(reply)) // "ERR DB index is out of range"
+	if reply[0] == '-' {
+		w.loginRefused(p, trimLine(reply)) // "ERR DB index is out of range", or NOPERM: it would be in another database
 		return
 	}
 	p.last = true
@@ -341,15 +342,15 @@ func (w *worker) loginRefused(p *pipe, text string) {
 	p.waiting = nil
 	s := p.owner
 	p.end()
-	if s != nil && s.own == p {
-		s.ownLost()
-	}
 	for _, s := range waiting {
 		if s.wait == waitPipe && !s.closed {
 			s.refusal = text
 			s.fast = false
 			s.resume()
 		}
+	}
+	if s != nil && s.own == p {
+		s.ownLost()
 	}
 }
 

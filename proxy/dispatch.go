@@ -43,6 +43,12 @@ func (s *session) dispatch(frame []byte, cmd *command) bool {
 		s.wait = waitDrain
 		return false
 	}
+	if s.tx.void {
+		s.tx = transaction{}
+	}
+	if (cmd.class == classMulti || cmd.class == classDiscard && !s.tx.active) && !alone(frame) {
+		cmd = s.w.cmds.shared("CONFIG|HELP") // it only earns an error
+	}
 	if cmd.class == classDenied {
 		if !s.answer(denial(cmd)) {
 			return false
@@ -50,7 +56,11 @@ func (s *session) dispatch(frame []byte, cmd *command) bool {
 		s.tx.refused = s.tx.active
 		return true
 	}
-	if cmd.class == classLocal && s.answersLocally(cmd) {
+	if cmd.class == classLocal && s.subCalls > 0 {
+		s.wait = waitDrain // whether it is ours to answer depends on what they do
+		return false
+	}
+	if cmd.class == classLocal && s.answersLocally(frame, cmd) {
 		if s.unanswered() {
 			s.wait = waitDrain
 			return false
@@ -64,6 +74,10 @@ func (s *session) dispatch(frame []byte, cmd *command) bool {
 		return false
 	}
 	p := s.own
+	if p != nil && p.id != s.who && s.inflight == 0 { // made for a login that was given up
+		s.dropOwn()
+		p = nil
+	}
 	if p == nil {
 		if s.pinned() || s.needsOwn(frame, cmd) {
 			if p = s.pin(cmd); p == nil {
@@ -88,10 +102,14 @@ func (s *session) dispatch(frame []byte, cmd *command) bool {
 	return true
 }
 
+// alone reports whether a command has no arguments.
+func alone(frame []byte) bool { return frame[1] == '1' && frame[2] == '\r' }
+
 // mustDrain reports whether a command may only go out when nothing of its session
 // is under way.
 func (s *session) mustDrain(cmd *command) bool {
 	return len(s.parked) > 0 || // else a later command could overtake refused ones
+		s.tx.void || // what comes is not of a transaction
 		s.tx.ending || // one recording holds one transaction
 		cmd.class == classExec && s.tx.active && s.txBroken() ||
 		s.own != nil && s.own.queue.len() > 0 && s.own.queue.back().meta&metaStreamed != 0
@@ -99,7 +117,7 @@ func (s *session) mustDrain(cmd *command) bool {
 
 func denial(cmd *command) []byte {
 	return resp.AppendError(nil, "ERR '"+displayName(cmd.name)+
-		"' is refused by the proxy: it would break the group behind it (sentinelproxy)")
+		"' is refused by the proxy: its deny_commands names it (sentinelproxy)")
 }
 
 // answer replies with b once every earlier command is answered.
@@ -114,10 +132,17 @@ func (s *session) answer(b []byte) bool {
 
 // answersLocally reports whether a command of class local is ours to answer, and
 // not part of a transaction or refused by the subscriber mode of RESP2.
-func (s *session) answersLocally(cmd *command) bool {
+func (s *session) answersLocally(frame []byte, cmd *command) bool {
 	switch cmd.name {
-	case "QUIT", "RESET":
+	case "QUIT":
 		return true
+	case "RESET":
+		return alone(frame)
+	case "CLIENT|GETNAME", "CLIENT|SETINFO", "CLIENT|MAINT_NOTIFICATIONS",
+		"CLIENT|ID", "CLIENT|INFO", "CLIENT|LIST", "CLIENT|KILL", "CLIENT|UNBLOCK":
+		if s.w.opts.Dedicated {
+			return false // Redis may know better
+		}
 	}
 	return !s.tx.active && (s.who.proto == 3 || !s.subscribed())
 }

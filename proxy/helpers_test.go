@@ -35,6 +35,7 @@ type rig struct {
 	wires   []*fakeWire // open ones
 	dials   []*fakeDial // not answered yet
 	reports []topology.Report
+	posted  []func()
 	gen     uint64
 	lease   *topology.Lease
 	// limit is how many bytes new wires take before they are blocked; 0: any number.
@@ -45,7 +46,7 @@ func newRig(tb testing.TB) *rig {
 	tb.Helper()
 	o := Options{Group: "orders", Loops: 1, Log: slog.New(slog.DiscardHandler)}
 	r := &rig{t: tb, at: time.Hour}
-	r.w = newWorker(r, 0, &o, newCommands())
+	r.w = newWorker(r, 0, &o, newCommands(DefaultDenied()))
 	return r
 }
 
@@ -188,6 +189,7 @@ func (c *fakeWire) Close()             { c.closed = true }
 func (c *fakeWire) CloseFlushed()      { c.whenFlushed, c.paused, c.dirty = true, true, true }
 func (c *fakeWire) Abort()             { c.closed, c.aborted = true, true }
 func (c *fakeWire) RemoteAddr() string { return c.name }
+func (c *fakeWire) LocalAddr() string  { return "us" }
 
 // write takes output as far as the limit goes.
 func (c *fakeWire) write() {
@@ -228,7 +230,11 @@ func (r *rig) turn() {
 		if n > 10000 {
 			r.t.Fatal("the loop never comes to rest")
 		}
-		busy := false
+		busy := len(r.posted) > 0
+		for _, f := range r.posted {
+			f()
+		}
+		r.posted = nil
 		for _, c := range r.wires {
 			if c.dirty && !c.closed && !c.blocked {
 				busy = true
@@ -421,6 +427,10 @@ func (r *rig) checkHeld(sent, failed, gone, waiting uint64) {
 		r.t.Errorf("held commands: sent %d, failed %d, gone %d, waiting %d; want %d, %d, %d, %d",
 			s.heldSent, s.heldFailed, s.heldGone, left, sent, failed, gone, waiting)
 	}
+}
+
+func (r *rig) everywhere(look func(*worker, func(found)), then func(found)) {
+	look(r.w, func(f found) { r.posted = append(r.posted, func() { then(f) }) })
 }
 
 func (r *rig) failing(why string) { r.failure = why }

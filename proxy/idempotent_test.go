@@ -56,7 +56,7 @@ func mayRepeat(cmds *commands, command string) bool {
 }
 
 func TestIdempotentArguments(t *testing.T) {
-	cmds := newCommands()
+	cmds := newCommands(DefaultDenied())
 	seen := map[string]bool{"MSETEX": true} // Redis 8.4
 	for _, list := range idempotentCases() {
 		for _, c := range list {

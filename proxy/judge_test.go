@@ -256,7 +256,7 @@ func TestSuspicionKeepsSuccessesBack(t *testing.T) {
 }
 
 func TestReissue(t *testing.T) {
-	table := newCommands()
+	table := newCommands(DefaultDenied())
 	for _, tt := range []struct{ in, want string }{
 		{"BLPOP q 5", "BLPOP q 3.500"},
 		{"BLPOP q 0", "BLPOP q 0"},
@@ -315,11 +315,11 @@ func TestBlockedCallGoesOn(t *testing.T) {
 func TestRefusedWriteBesideBlockedCallKeepsItsValue(t *testing.T) {
 	r := serving(t)
 	c := r.client()
-	c.send("CLIENT ID") // pins
+	c.send("CLIENT NO-TOUCH ON") // pins
 	b := r.backend()
-	b.expect("CLIENT ID")
-	b.reply(":7\r\n")
-	c.expect(":7\r\n")
+	b.expect("CLIENT NO-TOUCH ON")
+	b.reply("+OK\r\n")
+	c.expect("+OK\r\n")
 	c.send("SET a 50", "BLPOP q 10")
 	b.expect("SET a 50", "BLPOP q 10")
 	r.advance(time.Second)

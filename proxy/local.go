@@ -26,6 +26,11 @@ func localCommands() map[string]localFunc {
 		"CLIENT|SETNAME": (*session).clientSetName,
 		"CLIENT|GETNAME": (*session).clientGetName,
 		"CLIENT|REPLY":   (*session).clientReply,
+		"CLIENT|ID":      (*session).clientID,
+		"CLIENT|INFO":    (*session).clientInfo,
+		"CLIENT|LIST":    (*session).clientList,
+		"CLIENT|KILL":    (*session).clientKill,
+		"CLIENT|UNBLOCK": (*session).clientUnblock,
 
 		"CLIENT|MAINT_NOTIFICATIONS": (*session).clientMaintenance,
 	}
@@ -46,18 +51,49 @@ func (s *session) quit([]byte) bool {
 }
 
 func (s *session) reset(frame []byte) bool {
-	if len(resp.Args(nil, frame)) != 1 {
-		return s.wrongArgs("reset")
+	s.mute = s.mute && !s.replyOff // which it ends; a skipped reply stays skipped
+	if s.own != nil && s.own.state == pipeReady && s.w.serving {
+		s.resetOwn(s.own, frame)
+		return true
 	}
 	if s.own != nil {
 		s.dropOwn()
 	}
+	s.forget()
+	s.reply([]byte("+RESET\r\n"))
+	return true
+}
+
+// forget brings the session to where it was when its client connected.
+func (s *session) forget() {
 	s.mode = mode{}
 	s.detach()
 	s.who = s.w.anonymous()
 	s.reqs.Unauthenticated = s.w.opts.Auth == AuthPassthrough
-	s.reply([]byte("+RESET\r\n"))
-	return true
+}
+
+// resetOwn has Redis reset the session's connection: what comes next must not find
+// its subscriptions still there. Dedicated, it stays and keeps its id.
+func (s *session) resetOwn(p *pipe, frame []byte) {
+	s.wait = waitLogin
+	p.sendInternal(bytes.Clone(frame), func(reply []byte) {
+		if s.closed {
+			return
+		}
+		s.forget()
+		p.name, p.id = "", s.who
+		if !s.w.opts.Dedicated {
+			s.dropOwn()
+		} else if who := s.who; reply != nil && (who.user != "" || who.pass != "") {
+			p.sendInternal(resp.AppendCommand(nil, "AUTH", userName(who.user), who.pass), func([]byte) {})
+		}
+		if reply == nil {
+			reply = []byte("+RESET\r\n") // with its connection everything is forgotten
+		}
+		s.reply(reply)
+		s.mute = false
+		s.resume()
+	})
 }
 
 func (s *session) selectDB(frame []byte) bool {
@@ -67,12 +103,14 @@ func (s *session) selectDB(frame []byte) bool {
 	}
 	db, err := strconv.Atoi(string(args[1]))
 	if err != nil {
-		s.replyError("ERR value is not an integer or out of range")
-		return true
+		return s.ask(frame, frame, func() { s.replyError("ERR value is not an integer or out of range") })
 	}
 	who := s.who
 	who.db = db
-	return s.move(who, func(*pipe) { s.reply([]byte("+OK\r\n")) })
+	if s.movesOwn() {
+		return s.moveOwn(frame, who, frame, nil)
+	}
+	return s.change(frame, who, func(*pipe) { s.reply([]byte("+OK\r\n")) })
 }
 
 func (s *session) auth(frame []byte) bool {
@@ -90,6 +128,11 @@ func (s *session) auth(frame []byte) bool {
 	}
 	if s.w.opts.Auth == AuthNone {
 		return s.authLikeOpen(user, len(args) == 3)
+	}
+	if s.movesOwn() {
+		who := s.who
+		who.user, who.pass = user, pass
+		return s.moveOwn(frame, who, frame, nil)
 	}
 	return s.login(args[1:], user, pass, s.who.proto, func(*pipe) { s.reply([]byte("+OK\r\n")) })
 }
@@ -116,6 +159,12 @@ func (s *session) login(words [][]byte, user, pass string, proto int, done func(
 	check := resp.AppendCommand(nil, append([][]byte{[]byte("AUTH")}, words...)...)
 	who := s.who
 	who.user, who.pass, who.proto = user, pass, proto
+	return s.change(check, who, done)
+}
+
+// change moves the session to another identity if Redis agrees to check, which is
+// sent there first: the connection may be older than what Redis thinks of it now.
+func (s *session) change(check []byte, who identity, done func(*pipe)) bool {
 	return s.move(who, func(p *pipe) {
 		s.wait = waitLogin
 		p.sendInternal(check, func(reply []byte) {
@@ -143,12 +192,8 @@ func (s *session) login(words [][]byte, user, pass string, proto int, done func(
 // calls done then. If Redis refuses the new identity, the old one stays and the
 // client gets Redis' words.
 func (s *session) move(who identity, done func(*pipe)) bool {
-	if text := s.refusal; text != "" {
-		s.refusal = ""
-		if strings.HasPrefix(text, "NOAUTH") {
-			text = errNoAuth // not what Redis says to HELLO
-		}
-		s.replyError(text)
+	if s.refusal != "" {
+		s.passRefusal()
 		return true
 	}
 	if !s.w.serving {
@@ -157,11 +202,6 @@ func (s *session) move(who identity, done func(*pipe)) bool {
 	p := s.w.sharedPipe(who)
 	if p.state != pipeReady {
 		return s.await(p, s.w.cmds.unknown)
-	}
-	if s.own != nil {
-		s.dropOwn() // it speaks for the old identity; restore brings the modes over
-		s.lostOwn = true
-		s.watchLost = s.watching
 	}
 	s.before = s.who
 	s.detach()
@@ -221,6 +261,9 @@ func (s *session) hello(frame []byte) bool {
 		s.reply(s.helloReply(p))
 	}
 	if user != nil && s.w.opts.Auth == AuthPassthrough {
+		if s.movesOwn() {
+			return s.helloOwn(frame, identity{string(user), string(pass), s.who.db, proto}, frame, name)
+		}
 		return s.login([][]byte{user, pass}, string(user), string(pass), proto, done)
 	}
 	if user != nil && string(user) != "default" {
@@ -236,7 +279,28 @@ func (s *session) hello(frame []byte) bool {
 	}
 	who := s.who
 	who.proto = proto
+	if s.movesOwn() {
+		words := []string{"HELLO", strconv.Itoa(proto)}
+		if name != nil {
+			words = append(words, "SETNAME", string(name))
+		}
+		return s.helloOwn(frame, who, resp.AppendCommand(nil, words...), name)
+	}
 	return s.move(who, done)
+}
+
+// helloOwn is HELLO on the session's own pipe.
+func (s *session) helloOwn(frame []byte, who identity, words, name []byte) bool {
+	n := string(name)
+	return s.moveOwn(frame, who, words, func(p *pipe, reply []byte) []byte {
+		if name != nil {
+			s.name, p.name = n, n
+		}
+		if s.w.opts.Dedicated {
+			return reply
+		}
+		return s.helloReply(p)
+	})
 }
 
 // helloReply says what Redis would say, with our id for the client.
@@ -290,7 +354,7 @@ func (s *session) clientSetName(frame []byte) bool {
 	s.name = string(args[2])
 	if p := s.own; p != nil && p.state == pipeReady {
 		p.name = s.name
-		p.sendInternal(bytes.Clone(frame), func([]byte) {})
+		p.sendInternal(frame, func([]byte) {})
 	}
 	s.reply([]byte("+OK\r\n"))
 	return true
@@ -349,10 +413,11 @@ func (s *session) clientMaintenance(frame []byte) bool {
 // the answers back.
 func (s *session) clientReply(frame []byte) bool {
 	args := resp.Args(nil, frame)
-	if len(args) != 3 {
-		return s.wrongArgs("client|reply")
+	opt := ""
+	if len(args) == 3 {
+		opt = string(args[2])
 	}
-	switch opt := string(args[2]); {
+	switch {
 	case equalFold(opt, "on"):
 		s.replyOff, s.replySkip = false, false
 		s.reply([]byte("+OK\r\n"))
@@ -360,6 +425,10 @@ func (s *session) clientReply(frame []byte) bool {
 		s.replyOff = true
 	case equalFold(opt, "skip"):
 		s.replySkip = !s.replyOff
+	case s.replyOff || s.replySkip:
+		s.replySkip = false
+	case len(args) != 3:
+		return s.wrongArgs("client|reply")
 	default:
 		s.replyError("ERR syntax error")
 	}
@@ -370,4 +439,75 @@ func (s *session) clientReply(frame []byte) bool {
 func (s *session) wrongArgs(name string) bool {
 	s.replyError("ERR wrong number of arguments for '" + name + "' command")
 	return true
+}
+
+// movesOwn reports whether the session changes its identity on its own pipe.
+func (s *session) movesOwn() bool { return s.w.serving && (s.own != nil || s.w.opts.Dedicated) }
+
+// moveOwn changes the session's identity on its own pipe, which stays and with it
+// what it watches and tracks: words, the client's command or one that means the same,
+// go to Redis there. If Redis agrees, the client gets its reply or, if moved is not
+// nil, what that returns. Without an own pipe one is made for the new identity. frame
+// is the client's command, to be handled again if the connection is lost meanwhile.
+func (s *session) moveOwn(frame []byte, who identity, words []byte, moved func(p *pipe, reply []byte) []byte) bool {
+	if s.refusal != "" {
+		s.passRefusal()
+		return true
+	}
+	p := s.own
+	if p != nil && p.id != s.who && p.id != who {
+		s.dropOwn()
+		p = nil
+	}
+	if p == nil {
+		if s.noMoreOwn(s.w.cmds.unknown) {
+			return true
+		}
+		p = s.w.ownPipe(s, who)
+		s.own, s.fast = p, false
+		if p.state == pipeReady {
+			s.restore(p)
+		}
+	}
+	if p.state != pipeReady {
+		return s.await(p, s.w.cmds.unknown)
+	}
+	again := bytes.Clone(frame)
+	s.wait = waitLogin
+	p.sendInternal(words, func(reply []byte) {
+		if s.closed {
+			return
+		}
+		switch {
+		case reply == nil: // with the connection it is undone
+			s.pullFrame(again, false)
+			s.takeBack()
+		case reply[0] == '-':
+			s.reply(reply)
+			if p.id != s.who { // made for the identity that was refused
+				s.dropOwn()
+			}
+		default:
+			s.detach()
+			s.who, p.id = who, who
+			s.reqs.Unauthenticated = false
+			if moved != nil {
+				reply = moved(p, reply)
+			}
+			s.reply(reply)
+		}
+		s.mute = false
+		s.resume()
+	})
+	return true
+}
+
+// passRefusal answers with the words by which Redis refused a new identity.
+func (s *session) passRefusal() {
+	text := s.refusal
+	s.refusal = ""
+	if strings.HasPrefix(text, "NOAUTH") {
+		text = errNoAuth // not what Redis says to HELLO
+	}
+	s.replyError(text)
 }

@@ -50,6 +50,7 @@ type transaction struct {
 	aborted  bool   // EXEC must fail: the recording no longer matches what the client was told
 	refused  bool   // EXEC must fail: one of its commands was refused here
 	ending   bool   // EXEC or DISCARD is under way
+	void     bool   // MULTI was refused: what is under way behind it is not queued
 	db       int    // one more than the database that a queued SELECT moves to; 0: none does
 }
 
@@ -73,7 +74,11 @@ func (t *transaction) complete() bool {
 }
 
 // pinned reports whether the session must keep its own pipe.
-func (s *session) pinned() bool {
+func (s *session) pinned() bool { return s.w.opts.Dedicated || s.stateful() }
+
+// stateful reports whether the session has state on its own pipe that no other
+// connection has.
+func (s *session) stateful() bool {
 	return s.sticky || s.stickyCalls > 0 || s.tx.active || s.watching || s.blocking || s.subCalls > 0 || len(s.subs) > 0 ||
 		s.stream != streamOff
 }
@@ -146,7 +151,9 @@ func (s *session) transmit(p *pipe, frame []byte, cmd *command) {
 		s.stickyCalls++
 		m |= metaOrder
 		s.remember(frame, cmd)
-	case classShared, classLocal, classDenied, classContainer:
+	case classLocal:
+		s.remember(frame, cmd)
+	case classShared, classDenied, classContainer:
 	}
 	p.send(s, frame, cmd, m)
 }
@@ -246,7 +253,15 @@ func (s *session) refuseExec(p *pipe, cmd *command, m meta) {
 			s.reply(answer)
 		}
 		s.replied(p, e, answer)
-		if reply != nil {
+		switch {
+		case reply == nil:
+		case reply[0] == '-': // the user may not call DISCARD
+			if s.own == p {
+				s.dropOwn()
+				s.lostOwn = s.stateful()
+			}
+			s.resume()
+		default:
 			s.after(p)
 		}
 	})
@@ -265,7 +280,7 @@ func pingFrame() []byte { return resp.AppendCommand(nil, "PING") }
 // remember keeps what must be repeated on a new connection.
 func (s *session) remember(frame []byte, cmd *command) {
 	switch cmd.name {
-	case "CLIENT|TRACKING", "CLIENT|NO-TOUCH", "CLIENT|NO-EVICT", "MONITOR":
+	case "CLIENT|TRACKING", "CLIENT|NO-TOUCH", "CLIENT|NO-EVICT", "CLIENT|SETINFO", "MONITOR":
 		if len(s.setup) < maxSetup {
 			s.setup = append(s.setup, append([]byte(nil), frame...))
 		}
@@ -279,16 +294,28 @@ const maxSetup = 64
 func (s *session) replied(p *pipe, e entry, reply []byte) {
 	if e.meta&metaTx != 0 {
 		s.tx.answered++
-		if e.cmd.class == classMulti && reply[0] == '-' && len(s.tx.frames) == 1 {
-			s.tx = transaction{}
+		if e.cmd.class == classMulti && reply[0] == '-' && s.tx.answered == 1 {
+			if s.tx.void = len(s.tx.frames) > 1; !s.tx.void {
+				s.tx = transaction{}
+			}
+		}
+		if s.tx.void && e.cmd.name == "SELECT" && reply[0] == '+' {
+			s.detach()
+			s.who.db = s.tx.db - 1
+			p.id = s.who
 		}
 		return
 	}
 	switch e.cmd.class {
 	case classExec, classDiscard:
+		if e.cmd.class == classDiscard && reply[0] == '-' && s.tx.active {
+			s.tx.ending, s.tx.refused = false, true // not allowed: it goes on, and EXEC will fail
+			return
+		}
 		if db := s.tx.db; db > 0 && e.cmd.class == classExec && reply[0] == '*' && reply[1] != '-' {
-			s.who.db = db - 1 // its own pipe is there already, and stays: the session is sticky
 			s.detach()
+			s.who.db = db - 1 // its own pipe is there already, and stays: the session is sticky
+			p.id = s.who
 		}
 		s.tx = transaction{}
 		s.watching, s.watchLost = false, false

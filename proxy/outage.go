@@ -154,7 +154,7 @@ func (s *session) withoutMaster(frame []byte, cmd *command) bool {
 // stateless reports whether a policy may answer the session's commands: it has no
 // state on the backend of which the answers would know nothing.
 func (s *session) stateless() bool {
-	return s.own == nil && !s.pinned() && !s.replyOff && !s.replySkip
+	return (s.own == nil || s.w.opts.Dedicated) && !s.stateful() && !s.replyOff && !s.replySkip
 }
 
 // answerByPolicy answers a command in its turn.

@@ -451,6 +451,8 @@ func TestLoginInAnOutage(t *testing.T) {
 	rep = r.accept()
 	rep.expect("HELLO 2 AUTH bob secret", "SELECT 3")
 	rep.reply(helloReplica + "+OK\r\n")
+	rep.expect("SELECT 3")
+	rep.reply("+OK\r\n")
 	rep.expect("GET a")
 	rep.reply("$-1\r\n")
 	c.expect("+OK\r\n$-1\r\n")
@@ -579,7 +581,7 @@ func TestOnlyReadsMayBeStale(t *testing.T) {
 
 // Every read that rules know is one for the data path too, and no other way round.
 func TestReadsAreReads(t *testing.T) {
-	cmds := newCommands()
+	cmds := newCommands(DefaultDenied())
 	for name := range outage.Reads() {
 		if cmd := cmds.shared(name); cmd.name != name || cmd.read == nil {
 			t.Errorf("%s: the data path does not take it for a read", name)

@@ -4,8 +4,8 @@ import (
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
 )
 
-// Limits of own pipes per worker. At the limit a command is refused, never
-// queued: a producer could wait for its own consumers.
+// Limits of own pipes per worker, unless every client has one. At the limit a
+// command is refused, never queued: a producer could wait for its own consumers.
 const (
 	maxOwn     = 8192
 	maxIdleOwn = 16 // kept for the next session, per identity
@@ -27,16 +27,10 @@ func (s *session) pin(cmd *command) *pipe {
 		s.refuse()
 		return nil
 	}
-	if s.w.owned >= maxOwn {
-		s.w.stats.pinRefused++
-		what := "the client's state" // cmd is nil for revive
-		if cmd != nil {
-			what = displayName(cmd.name)
-		}
-		s.replyError("ERR max number of dedicated backend connections reached, " + what + " refused (sentinelproxy)")
+	if s.noMoreOwn(cmd) {
 		return nil
 	}
-	s.own = s.w.ownPipe(s)
+	s.own = s.w.ownPipe(s, s.who)
 	s.fast = false
 	if s.own.state != pipeReady {
 		s.await(s.own, cmd)
@@ -44,6 +38,21 @@ func (s *session) pin(cmd *command) *pipe {
 	}
 	s.restore(s.own)
 	return s.own
+}
+
+// noMoreOwn answers a command at the limit of own pipes. Dedicated, the limit is
+// that of clients.
+func (s *session) noMoreOwn(cmd *command) bool {
+	if s.w.opts.Dedicated || s.w.owned < maxOwn {
+		return false
+	}
+	s.w.stats.pinRefused++
+	what := "the client's state" // cmd is nil for revive
+	if cmd != nil {
+		what = displayName(cmd.name)
+	}
+	s.replyError("ERR max number of dedicated backend connections reached, " + what + " refused (sentinelproxy)")
+	return true
 }
 
 // restore brings a new own pipe into the state that the session had on the last
@@ -143,7 +152,7 @@ func (s *session) ownLost() {
 // client to say something: a subscriber may never speak. While no master is served
 // it is done later; what the client says meanwhile is held or fails like anything.
 func (s *session) revive() {
-	if s.own != nil || s.wait != waitNone || s.closing || s.stream != streamOff || !s.pinned() {
+	if s.own != nil || s.wait != waitNone || s.closing || s.stream != streamOff || !s.stateful() {
 		return
 	}
 	if !s.w.serving {

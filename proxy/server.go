@@ -43,9 +43,16 @@ type Options struct {
 	ClientTLS        func() *tls.Config
 	HandshakeTimeout time.Duration // 0: 10 s
 	Loops            int           // event loops; 0: max(1, GOMAXPROCS/2)
-	Auth             AuthMode
-	Username         string // the sidecar's account, for AuthNone
-	Password         string // never logged
+	// Dedicated gives every client a backend connection of its own, from its first
+	// command after login to its end: nothing is shared, and what the sidecar answers
+	// itself otherwise is answered by Redis.
+	Dedicated bool
+	// DenyCommands are refused: names, subcommands behind a "|", in any case. nil:
+	// DefaultDenied; none: everything is Redis' to judge.
+	DenyCommands []string
+	Auth         AuthMode
+	Username     string // the sidecar's account, for AuthNone
+	Password     string // never logged
 	// RetryWrites says which writes are sent again when their reply was lost.
 	RetryWrites RetryMode
 	// Outage says what commands get when no master has been served for long.
@@ -114,6 +121,9 @@ func New(o Options) (*Server, error) {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
+	if o.DenyCommands == nil {
+		o.DenyCommands = DefaultDenied()
+	}
 	if o.Report == nil {
 		o.Report = func(topology.Report) {}
 	}
@@ -125,7 +135,7 @@ func New(o Options) (*Server, error) {
 	s.dialCtx, s.cancel = context.WithCancel(context.Background())
 	s.shakes.ctx, s.shakes.cancel = context.WithCancel(context.Background())
 	s.shakes.gate = make(evloop.Gate, max(1, runtime.GOMAXPROCS(0)/2)) // the rest is for those who are connected
-	cmds := newCommands()
+	cmds := newCommands(o.DenyCommands)
 	for i := range o.Loops {
 		l, err := evloop.New(evloop.Options{Driver: o.Driver, Log: o.Log})
 		if err != nil {
@@ -354,7 +364,11 @@ func (s *Server) beat(ctx context.Context, i int) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			_ = s.loops[i].TryPost(func() { s.beats[i].Store(int64(boottime.Now())) })
+			_ = s.loops[i].TryPost(func() {
+				now := boottime.Now()
+				s.beats[i].Store(int64(now))
+				s.workers[i].second = now
+			})
 		}
 	}
 }
@@ -398,6 +412,32 @@ func (h *loopHost) failing(why string) {
 		return
 	}
 	h.server.failures[h.index].Store(&why)
+}
+
+func (h *loopHost) everywhere(look func(w *worker, done func(found)), then func(found)) {
+	s := h.server
+	var mu sync.Mutex // guards sum and left
+	var sum found
+	left := len(s.loops)
+	done := func(f found) {
+		mu.Lock()
+		defer mu.Unlock()
+		sum.lines = append(sum.lines, f.lines...)
+		sum.n += f.n
+		sum.self = sum.self || f.self
+		if f.reply != nil {
+			sum.reply = f.reply
+		}
+		if left--; left == 0 {
+			_ = h.loop.Post(func() { then(sum) }) // fails only when the loop has ended, and the client with it
+		}
+	}
+	for i, l := range s.loops {
+		w := s.workers[i]
+		if l.Post(func() { look(w, done); w.pump() }) != nil {
+			done(found{})
+		}
+	}
 }
 
 func (h *loopHost) report(r topology.Report) { h.server.opts.Report(r) }

@@ -66,6 +66,9 @@ type session struct {
 	inflight int   // commands without a reply, on pipe or own
 	wait     waitKind
 
+	born, seen time.Duration // when it connected and, to the second, last sent something
+	last       int           // the id of its last command
+
 	fast        bool // nothing unusual: a shared command goes straight to pipe
 	closed      bool
 	closing     bool // nothing more is handled; it closes when out is written
@@ -95,6 +98,7 @@ func (s *session) Data(b []byte) {
 	if s.closed || s.closing {
 		return
 	}
+	s.seen = s.w.second
 	if len(s.in) > 0 || s.wait != waitNone {
 		if s.in == nil {
 			s.in = s.w.takeBuf()
@@ -276,6 +280,7 @@ func (s *session) end() {
 // wait; s.wait then says for what.
 func (s *session) command(frame []byte) bool {
 	cmd := s.w.cmds.find(frame)
+	s.last = cmd.id
 	if s.fast && cmd.class == classShared {
 		p := s.pipe
 		if p.state == pipeReady && s.w.serving && !p.full() && len(s.out) < outputMark && s.inflight < maxShare {

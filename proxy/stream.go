@@ -28,6 +28,9 @@ func (s *session) startStream(b []byte) int {
 			s.wait = waitDrain
 			return 0
 		}
+		if cmd.class == classLocal {
+			return s.discard(b, "ERR '"+displayName(cmd.name)+"' with more than 1 MiB of arguments is refused by the proxy (sentinelproxy)")
+		}
 		return s.discard(b, string(bytes.TrimSpace(denial(cmd)[1:])))
 	}
 	if !s.w.serving {

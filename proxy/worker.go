@@ -18,6 +18,7 @@ type wire interface {
 	CloseFlushed()
 	Abort()
 	RemoteAddr() string
+	LocalAddr() string
 }
 
 // timer is a timer of the loop.
@@ -36,6 +37,9 @@ type host interface {
 	dial(addr topology.Addr, p *pipe, done func(c wire, err error))
 	// failing publishes why connections to the master fail; "" when they do not.
 	failing(why string)
+	// everywhere has look called on every loop; when each has called done, then is
+	// called on this one with the sum.
+	everywhere(look func(w *worker, done func(found)), then func(found))
 	// report tells the control plane; it never blocks.
 	report(r topology.Report)
 }
@@ -78,6 +82,7 @@ type worker struct {
 	sweepAt   timer
 
 	reported map[topology.ReportKind]uint64 // the Gen each kind was last reported for
+	second   time.Duration                  // the time, to the second
 	args     [][]byte                       // of the command at hand, for outage policies
 	bufs     [][]byte                       // spare, of less than bigBuf
 	bigs     [][]byte                       // spare, of bigBuf and more
@@ -122,7 +127,8 @@ func newWorker(h host, loop int, o *Options, cmds *commands) *worker {
 		nextID:   int64(loop) + 1,
 		replicas: newReplicas(),
 	}
-	w.route.Since = h.now()
+	w.second = h.now()
+	w.route.Since = w.second
 	w.outage = outageState{Outage: o.Outage, since: w.route.Since}
 	return w
 }
@@ -145,7 +151,7 @@ func (w *worker) anonymous() identity {
 
 // accept makes the session of a new client.
 func (w *worker) accept(c wire) *session {
-	s := &session{w: w, conn: c, id: w.nextID, who: w.anonymous()}
+	s := &session{w: w, conn: c, id: w.nextID, who: w.anonymous(), born: w.now(), seen: w.now()}
 	s.reqs.Unauthenticated = w.opts.Auth == AuthPassthrough // until it is known better: see letIn
 	w.nextID += int64(w.opts.Loops)
 	w.sessions[s] = struct{}{}

@@ -104,6 +104,9 @@ func logStart(log *slog.Logger, s *sidecar) {
 	for _, g := range s.groups {
 		m := g.master
 		clients += m.MaxClients
+		if m.Dedicated {
+			clients += m.MaxClients // and a backend connection each
+		}
 		log.Info("listening", "master_name", m.Name, "listen", g.addrNames(), "sentinels", m.Sentinels, "auth", m.Auth,
 			"hold_timeout", m.Hold.Timeout, "hold_max", m.Hold.Max,
 			"outage_after", m.Outage.After, "outage_policy", m.Outage.Policy, "fence_mode", m.Fence)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,10 +127,13 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 	if err != nil {
 		return nil, err
 	}
+	warnDenied(m.Deny, log)
 	o := proxy.Options{
 		Group:        m.Name,
 		Loops:        m.Loops,
 		Auth:         auth,
+		Dedicated:    m.Dedicated,
+		DenyCommands: slices.Concat([]string{}, m.Deny), // not nil, which is the default there
 		Username:     m.Redis.User,
 		Password:     m.Redis.Password.Reveal(),
 		Report:       h.report,
@@ -145,6 +149,17 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 		return nil, err
 	}
 	return proxyServer{s}, nil
+}
+
+// warnDenied tells of commands to be refused that Redis does not have: a module may,
+// but a slip of the pen lets through what it was to stop.
+func warnDenied(names []string, log *slog.Logger) {
+	known := proxy.KnownCommands()
+	for _, n := range names {
+		if !slices.Contains(known, n) {
+			log.Warn("deny_commands names a command that Redis does not have", "command", n, "did_you_mean", config.Nearest(n, known))
+		}
+	}
 }
 
 // outagePolicy translates a configured policy.

@@ -61,6 +61,8 @@ type Master struct {
 	Announce    Announce // what clients in Sentinel mode are told
 	Loops       int      // event loops; 0 lets the proxy choose
 	MaxClients  int
+	Deny        []string // commands that are refused, in upper case; none: none
+	Dedicated   bool     // multiplex is false: each client has a backend connection of its own
 }
 
 // Listen is where clients connect: Network and Address as for [net.Listen].

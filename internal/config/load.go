@@ -181,7 +181,11 @@ func (l *loader) pick(s setting, given, own layer) []text {
 	if s.def == "" || several {
 		return nil
 	}
-	return []text{{value: s.def}}
+	var vs []text
+	for _, v := range s.split(s.def) {
+		vs = append(vs, text{value: v})
+	}
+	return vs
 }
 
 // origins says where a master's settings came from, by flag.

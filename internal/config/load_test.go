@@ -26,6 +26,7 @@ func TestDefaults(t *testing.T) {
 		RetryWrites: RetryNever, Demote: DemoteOff, MaxClients: 10000,
 		TLS:      TLS{MinVersion: tls.VersionTLS12, ClientAuth: ClientAuthNone},
 		RedisTLS: TLS{MinVersion: tls.VersionTLS12}, SentinelTLS: TLS{MinVersion: tls.VersionTLS12},
+		Deny: []string{"SHUTDOWN", "REPLICAOF", "SLAVEOF", "FAILOVER", "SYNC", "PSYNC", "REPLCONF", "DEBUG", "CLIENT|PAUSE"},
 	}
 	if got, want := fmt.Sprintf("%+v", m), fmt.Sprintf("%+v", want); got != want {
 		t.Errorf("master\n got %s\nwant %s", got, want)
@@ -90,6 +91,24 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+func TestDenyCommands(t *testing.T) {
+	for yaml, want := range map[string]string{
+		"deny_commands: []":                         "",
+		"deny_commands: none":                       "",
+		"deny_commands: [flushall, 'client|pause']": "FLUSHALL,CLIENT|PAUSE",
+	} {
+		cfg := mustLoad(t, []string{"--sentinel=s"}, nil, files{"c.yaml": yaml + "\n"})
+		if got := strings.Join(cfg.Masters[0].Deny, ","); got != want {
+			t.Errorf("%s: denied %q; want %q", yaml, got, want)
+		}
+	}
+	for _, bad := range []string{"", "a b", "|x", "x|", "a|b|c", "a\tb"} {
+		if _, err := parseCommand(bad); err == nil {
+			t.Errorf("%q is taken for a command", bad)
+		}
+	}
+}
+
 func TestSeveralMasters(t *testing.T) {
 	cfg := mustLoad(t, []string{"--max-clients=7"}, nil, files{
 		"pw": "hunter2\n", "c.yaml": `
@@ -99,6 +118,7 @@ masters:
   - {name: a, listen: ":1"}
   - name: b
     listen: ":2"
+    multiplex: false
     sentinels: s3
     auth: none
     redis:
@@ -119,6 +139,9 @@ masters:
 	}
 	if a.Auth != AuthPassthrough || b.Auth != AuthNone || b.Redis.Password.Reveal() != "hunter2" {
 		t.Errorf("accounts: a %+v, b %+v", a, b)
+	}
+	if a.Dedicated || !b.Dedicated {
+		t.Errorf("multiplex %v and %v; want true, and false for b alone", !a.Dedicated, !b.Dedicated)
 	}
 	if a.MaxClients != 7 || b.MaxClients != 7 {
 		t.Errorf("max_clients %d and %d; want the flag's 7 for both", a.MaxClients, b.MaxClients)

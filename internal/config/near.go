@@ -19,6 +19,9 @@ func nearest(word string, candidates []string) string {
 	return best
 }
 
+// Nearest returns the candidate that word was most likely meant to be, or "".
+func Nearest(word string, candidates []string) string { return nearest(word, candidates) }
+
 // didYouMean returns "; did you mean X?" or "".
 func didYouMean(word string, candidates []string) string {
 	if n := nearest(word, candidates); n != "" {

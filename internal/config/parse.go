@@ -78,6 +78,23 @@ func isPort(s string) bool {
 	return err == nil
 }
 
+// parseCommand reads a command's name, or "none", which is "".
+func parseCommand(v string) (string, error) {
+	if strings.EqualFold(v, "none") {
+		return "", nil
+	}
+	if v == "" || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ',' }) {
+		if main, sub, ok := strings.Cut(v, " "); ok && main != "" && sub != "" {
+			return "", fmt.Errorf("did you mean %q?", strings.ToUpper(main+"|"+sub))
+		}
+		return "", errPlain
+	}
+	if main, sub, ok := strings.Cut(v, "|"); ok && (main == "" || sub == "" || strings.Contains(sub, "|")) {
+		return "", errPlain
+	}
+	return strings.ToUpper(v), nil
+}
+
 func parseSentinel(v string) (topology.Addr, error) {
 	if strings.ContainsAny(v, " /@\t") {
 		return "", errPlain

@@ -21,7 +21,7 @@ func Reference() string {
 		}
 		def := "–" // not "none", which auth could be set to
 		if s.def != "" {
-			def = code(s.def)
+			def = code(strings.ReplaceAll(s.def, "|", `\|`))
 		}
 		reload := "restart"
 		if s.live {

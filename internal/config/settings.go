@@ -29,6 +29,7 @@ type setting struct {
 	scope  scope
 	repeat bool   // takes several values; a flag or variable also splits at sep
 	sep    string // "" is a comma
+	none   string // what an empty list in the file stands for; "": it is a mistake
 	kind   string // of value, for the usage text
 	def    string // as it would be written; "" for none
 	want   string // what is valid, for mistakes: "want ..."
@@ -149,6 +150,30 @@ func clientSettings() []setting {
 			usage: "event loops; 0 means half the processors, at least one",
 			set:   into(func(t target) *int { return &t.Loops }, counted(0, 256)),
 			show:  func(t target) string { return strconv.Itoa(t.Loops) },
+		},
+		{
+			flag: "multiplex", key: "multiplex", scope: ofMaster, kind: "true|false", def: "true",
+			want:  `want "true" or "false"`,
+			usage: "whether clients share backend connections; false gives each client one of its own for life: full fidelity (docs/protocol.md), at one connection to the master per client",
+			set: into(func(t target) *bool { return &t.Dedicated }, func(v string) (bool, error) {
+				c, err := parseChoice(v, "true", "false")
+				return c == "false", err
+			}),
+			show: func(t target) string { return strconv.FormatBool(!t.Dedicated) },
+		},
+		{
+			flag: "deny-commands", key: "deny_commands", scope: ofMaster, repeat: true, none: "none", kind: "command",
+			def:   "SHUTDOWN,REPLICAOF,SLAVEOF,FAILOVER,SYNC,PSYNC,REPLCONF,DEBUG,CLIENT|PAUSE",
+			want:  `want a command such as FLUSHALL or CLIENT|PAUSE, or "none"`,
+			usage: "commands that are refused with an error, subcommands behind a vertical bar; repeatable; none, or an empty list: Redis judges them all",
+			set: func(t target, v string) error {
+				name, err := parseCommand(v)
+				if err == nil && name != "" {
+					t.Deny = append(t.Deny, name)
+				}
+				return err
+			},
+			show: func(t target) string { return strings.Join(t.Deny, ",") },
 		},
 		{
 			flag: "hold-timeout", key: "hold.timeout", scope: ofMaster, kind: "duration", def: "auto",

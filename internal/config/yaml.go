@@ -195,7 +195,11 @@ func (r reader) values(s setting, kv *ast.MappingValueNode, at Origin) []text {
 		r.mistakes.add(at, "found %s; %s", describe(kv.Value), s.want)
 		return nil
 	}
-	if len(seq.Values) == 0 {
+	switch {
+	case len(seq.Values) > 0:
+	case s.none != "":
+		return []text{{value: s.none, origin: at}}
+	default:
 		r.mistakes.add(at, "found an empty list; %s", s.want)
 	}
 	var vs []text

@@ -1,0 +1,50 @@
+package proxy
+
+import "bytes"
+
+// ask has Redis say whether the session's user may call a command that is answered
+// here. probe is a form of the command that changes nothing. What Redis has against it
+// is the client's answer; else then is called. While no master is served nobody can be
+// asked, and nobody is: it is for what concerns the client alone. It returns false if
+// the command must wait.
+func (s *session) ask(frame, probe []byte, then func()) bool {
+	if !s.w.serving {
+		then()
+		return true
+	}
+	return s.asking(frame, probe, func() {
+		then()
+		s.mute = false
+		s.resume()
+	})
+}
+
+// asking is ask while a master is served; then has the session go on.
+func (s *session) asking(frame, probe []byte, then func()) bool {
+	if !s.connected(s.w.cmds.unknown) {
+		return s.wait == waitNone
+	}
+	p := s.own
+	if p == nil {
+		p = s.pipe
+	}
+	again := bytes.Clone(frame)
+	s.wait = waitLogin
+	p.sendInternal(probe, func(reply []byte) {
+		switch {
+		case s.closed:
+			return
+		case reply == nil:
+			s.pullFrame(again, false)
+			s.takeBack()
+		case reply[0] == '-' && !bytes.HasPrefix(reply, []byte("-ERR No such client\r")):
+			s.reply(reply)
+		default:
+			then()
+			return
+		}
+		s.mute = false
+		s.resume()
+	})
+	return true
+}
