@@ -1,6 +1,10 @@
 package proxy
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+)
 
 // ask has Redis say whether the session's user may call a command that is answered
 // here. probe is a form of the command that changes nothing. What Redis has against it
@@ -35,7 +39,7 @@ func (s *session) asking(frame, probe []byte, then func()) bool {
 		case s.closed:
 			return
 		case reply == nil:
-			s.pullFrame(again, false)
+			s.pullAsked(again)
 			s.takeBack()
 		case reply[0] == '-' && !bytes.HasPrefix(reply, []byte("-ERR No such client\r")):
 			s.reply(reply)
@@ -47,4 +51,13 @@ func (s *session) asking(frame, probe []byte, then func()) bool {
 		s.resume()
 	})
 	return true
+}
+
+// pullAsked takes a command back of which Redis was asked, with the CLIENT REPLY SKIP
+// that its handling has used up.
+func (s *session) pullAsked(frame []byte) {
+	if s.mute && !s.replyOff {
+		s.pullFrame(resp.AppendCommand(nil, "CLIENT", "REPLY", "SKIP"), false)
+	}
+	s.pullFrame(frame, false)
 }

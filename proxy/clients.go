@@ -92,7 +92,9 @@ func (s *session) askAll(frame, probe []byte, look func(w *worker, done func(fou
 		return s.hold(s.w.cmds.all[s.last]) // nobody can say whether the user may
 	}
 	return s.asking(frame, probe, func() {
+		s.asked = true
 		s.w.host.everywhere(look, func(f found) {
+			s.asked = false
 			if s.closed {
 				return
 			}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,7 +53,7 @@ func (s *session) quit([]byte) bool {
 
 func (s *session) reset(frame []byte) bool {
 	s.mute = s.mute && !s.replyOff // which it ends; a skipped reply stays skipped
-	if s.own != nil && s.own.state == pipeReady && s.w.serving {
+	if s.own != nil && s.own.state == pipeReady && s.w.serving && !s.monitors() {
 		s.resetOwn(s.own, frame)
 		return true
 	}
@@ -62,6 +63,11 @@ func (s *session) reset(frame []byte) bool {
 	s.forget()
 	s.reply([]byte("+RESET\r\n"))
 	return true
+}
+
+// monitors reports whether lines of MONITOR, which look like replies, may come.
+func (s *session) monitors() bool {
+	return slices.ContainsFunc(s.setup, func(f []byte) bool { return s.w.cmds.find(f).name == "MONITOR" })
 }
 
 // forget brings the session to where it was when its client connected.
@@ -83,7 +89,9 @@ func (s *session) resetOwn(p *pipe, frame []byte) {
 		s.forget()
 		p.name, p.id = "", s.who
 		if !s.w.opts.Dedicated {
-			s.dropOwn()
+			if s.own == p { // else it is what ends the pipe
+				s.dropOwn()
+			}
 		} else if who := s.who; reply != nil && (who.user != "" || who.pass != "") {
 			p.sendInternal(resp.AppendCommand(nil, "AUTH", userName(who.user), who.pass), func([]byte) {})
 		}
@@ -110,7 +118,7 @@ func (s *session) selectDB(frame []byte) bool {
 	if s.movesOwn() {
 		return s.moveOwn(frame, who, frame, nil)
 	}
-	return s.change(frame, who, func(*pipe) { s.reply([]byte("+OK\r\n")) })
+	return s.change(frame, bytes.Clone(frame), who, func(*pipe) { s.reply([]byte("+OK\r\n")) })
 }
 
 func (s *session) auth(frame []byte) bool {
@@ -159,12 +167,12 @@ func (s *session) login(words [][]byte, user, pass string, proto int, done func(
 	check := resp.AppendCommand(nil, append([][]byte{[]byte("AUTH")}, words...)...)
 	who := s.who
 	who.user, who.pass, who.proto = user, pass, proto
-	return s.change(check, who, done)
+	return s.change(check, nil, who, done)
 }
 
 // change moves the session to another identity if Redis agrees to check, which is
 // sent there first: the connection may be older than what Redis thinks of it now.
-func (s *session) change(check []byte, who identity, done func(*pipe)) bool {
+func (s *session) change(check, again []byte, who identity, done func(*pipe)) bool {
 	return s.move(who, func(p *pipe) {
 		s.wait = waitLogin
 		p.sendInternal(check, func(reply []byte) {
@@ -172,6 +180,10 @@ func (s *session) change(check []byte, who identity, done func(*pipe)) bool {
 				return
 			}
 			switch {
+			case reply == nil && again != nil:
+				s.leave(p)
+				s.pullAsked(again)
+				s.takeBack()
 			case reply == nil:
 				s.replyError("MASTERDOWN the connection to the master was lost while the login was checked (sentinelproxy)")
 				s.leave(p)
@@ -480,7 +492,7 @@ func (s *session) moveOwn(frame []byte, who identity, words []byte, moved func(p
 		}
 		switch {
 		case reply == nil: // with the connection it is undone
-			s.pullFrame(again, false)
+			s.pullAsked(again)
 			s.takeBack()
 		case reply[0] == '-':
 			s.reply(reply)

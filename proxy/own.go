@@ -145,7 +145,9 @@ func (s *session) ownLost() {
 			s.streamErr = "UNCERTAIN the command may or may not have been executed: its connection was lost (sentinelproxy)"
 		}
 	}
-	s.resume()
+	if !s.asked {
+		s.resume()
+	}
 }
 
 // revive gets a pinned session a pipe of its own again, without waiting for its

@@ -454,10 +454,11 @@ func (p *pipe) end() {
 		p.w.giveBuf(p.in)
 		p.in = nil
 	}
-	for _, done := range p.internal {
+	internal := p.internal
+	p.internal = nil // done may end the pipe again
+	for _, done := range internal {
 		done(nil)
 	}
-	p.internal = nil
 }
 
 // pullBack takes complete unsent commands out of a pipe and gives them

@@ -78,6 +78,7 @@ type session struct {
 	listed      bool // in worker.held
 	recount     bool // more waits than when it was listed
 	reviveLater bool // in worker.toRevive
+	asked       bool // other loops are asked: nothing goes on, whatever is lost
 	asks        bool // letIn waits for a route
 	mute        bool // what is replied now reaches nobody: CLIENT REPLY, or cut off
 

@@ -49,7 +49,19 @@ func (s *session) startStream(b []byte) int {
 		return s.discard(b, s.w.noMaster())
 	}
 	s.expired = false
+	if s.inflight > 0 {
+		s.wait = waitDrain
+		return 0
+	}
+	if s.tx.void {
+		s.tx = transaction{}
+	}
+	s.away = nil
 	p := s.own
+	if p != nil && p.id != s.who {
+		s.dropOwn()
+		p = nil
+	}
 	if p == nil {
 		if p = s.pin(cmd); p == nil {
 			if s.wait == waitNone && !s.closing { // refused, and answered: the rest is thrown away
