@@ -136,3 +136,28 @@ func TestSelectWaitsForAMaster(t *testing.T) {
 		t.Error("error instead of a pause")
 	}
 }
+
+// A CLIENT TRACKING that Redis refused is not repeated on the next connection.
+func TestRefusedTrackingIsNotRepeated(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("CLIENT TRACKING ON NOLOOP")
+	b := r.ownBackend()
+	b.expect("CLIENT TRACKING ON NOLOOP")
+	b.reply("-ERR not now\r\n")
+	c.expect("-ERR not now\r\n")
+	c.send("WATCH k")
+	b.expect("WATCH k")
+	b.reply("+OK\r\n")
+	r.serve(nodeB, 2)
+	c.send("PING")
+	for len(r.dials) > 0 {
+		b := r.backend()
+		for cmd := b.next(); cmd != nil; cmd = b.next() {
+			if cmd[0] == "CLIENT" {
+				t.Errorf("the new connection gets %q", cmd)
+			}
+			b.reply("+OK\r\n")
+		}
+	}
+}

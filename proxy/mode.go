@@ -287,6 +287,17 @@ func (s *session) remember(frame []byte, cmd *command) {
 	}
 }
 
+// unremember drops the last command of its kind: Redis has refused it, so it has no
+// effect that a new connection would need.
+func (s *session) unremember(cmd *command) {
+	for i := len(s.setup) - 1; i >= 0; i-- {
+		if s.w.cmds.find(s.setup[i]) == cmd {
+			s.setup = slices.Delete(s.setup, i, i+1)
+			return
+		}
+	}
+}
+
 // maxSetup bounds the commands repeated for one session; later ones are dropped.
 const maxSetup = 64
 
@@ -329,6 +340,9 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 	case classSticky:
 		s.stickyCalls--
 		s.sticky = s.sticky || reply[0] != '-'
+		if reply[0] == '-' {
+			s.unremember(e.cmd)
+		}
 	}
 }
 
