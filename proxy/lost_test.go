@@ -57,6 +57,7 @@ func TestAskedLoopsKeepTheOrder(t *testing.T) {
 
 type slowHost struct {
 	*rig
+
 	release *func(found)
 }
 

@@ -290,8 +290,8 @@ func (s *session) remember(frame []byte, cmd *command) {
 // unremember drops the last command of its kind: Redis has refused it, so it has no
 // effect that a new connection would need.
 func (s *session) unremember(cmd *command) {
-	for i := len(s.setup) - 1; i >= 0; i-- {
-		if s.w.cmds.find(s.setup[i]) == cmd {
+	for i, frame := range slices.Backward(s.setup) {
+		if s.w.cmds.find(frame) == cmd {
 			s.setup = slices.Delete(s.setup, i, i+1)
 			return
 		}
