@@ -107,3 +107,20 @@ func TestUserWithoutSelectNeverLandsInAnotherDatabase(t *testing.T) {
 	}
 	c.expectError("NOPERM", "select")
 }
+
+func TestNameGivenInATransaction(t *testing.T) {
+	for name, tt := range map[string]struct{ exec, want string }{
+		"executed": {"*1\r\n+OK\r\n", "$1\r\nn\r\n"},
+		"touched":  {"*-1\r\n", "$-1\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := serving(t)
+			c := r.client()
+			c.send("MULTI", "CLIENT SETNAME n", "EXEC", "CLIENT GETNAME")
+			b := r.backend()
+			b.expect("MULTI", "CLIENT SETNAME n", "EXEC")
+			b.reply("+OK\r\n+QUEUED\r\n" + tt.exec)
+			c.expect("+OK\r\n+QUEUED\r\n" + tt.exec + tt.want)
+		})
+	}
+}

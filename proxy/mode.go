@@ -52,6 +52,8 @@ type transaction struct {
 	ending   bool   // EXEC or DISCARD is under way
 	void     bool   // MULTI was refused: what is under way behind it is not queued
 	db       int    // one more than the database that a queued SELECT moves to; 0: none does
+	name     string // that a queued CLIENT SETNAME gives
+	named    bool   // there is one
 }
 
 // txLogLimit bounds a recording; a longer transaction is aborted if its
@@ -210,7 +212,7 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 		m = m&^metaWrite | metaTx
 		if c := cmd.class; c == classLocal || c == classSticky || c == classSubscribe {
 			s.sticky = true // what it does to the connection takes effect at EXEC
-			s.noteSelect(frame, cmd)
+			s.noteQueued(frame, cmd)
 		}
 	}
 	p.send(s, frame, cmd, m)
@@ -219,14 +221,20 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 // txBroken reports whether EXEC must fail.
 func (s *session) txBroken() bool { return s.watchLost || s.tx.aborted || s.tx.refused }
 
-// noteSelect remembers the database that a queued SELECT moves to at EXEC.
-func (s *session) noteSelect(frame []byte, cmd *command) {
-	if cmd.name != "SELECT" {
-		return
-	}
+// noteQueued remembers the database that a queued SELECT moves to at EXEC, and the
+// name that a queued CLIENT SETNAME gives.
+func (s *session) noteQueued(frame []byte, cmd *command) {
 	args := resp.Args(nil, frame)
-	if db, err := strconv.Atoi(string(args[len(args)-1])); err == nil && db >= 0 {
-		s.tx.db = db + 1
+	last := args[len(args)-1]
+	switch cmd.name {
+	case "SELECT":
+		if db, err := strconv.Atoi(string(last)); err == nil && db >= 0 {
+			s.tx.db = db + 1
+		}
+	case "CLIENT|SETNAME":
+		if len(args) == 3 && validName(last) {
+			s.tx.name, s.tx.named = string(last), true
+		}
 	}
 }
 
@@ -327,6 +335,9 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 			s.detach()
 			s.who.db = db - 1 // its own pipe is there already, and stays: the session is sticky
 			p.id = s.who
+		}
+		if s.tx.named && e.cmd.class == classExec && reply[0] == '*' && reply[1] != '-' {
+			s.name, p.name = s.tx.name, s.tx.name
 		}
 		s.tx = transaction{}
 		s.watching, s.watchLost = false, false
