@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/tidwall/redcon"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/captures"
 )
 
 // scripted is a connection whose client has said all that it will.
@@ -115,6 +117,9 @@ func FuzzBytes(f *testing.F) {
 		"CLIENT KILL\r\nHELLO 3 AUTH a b SETNAME \"x\\ry\"\r\nFOO \"a\\r\\nb\"\r\nAUTH \"a\\n\" b\r\nCLIENT INFO\r\n", "*2\r\n$4\r\nPING\r\n$1\r\nax",
 	} {
 		f.Add([]byte(s), 3)
+	}
+	for _, s := range captures.All(f) {
+		f.Add(s.Client(), 100)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, piece int) {
 		if len(b) > 2*maxQuery {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sentinelproxy/sentinelproxy/failover/route"
+	"github.com/sentinelproxy/sentinelproxy/internal/captures"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
@@ -95,6 +96,13 @@ func TestParseRole(t *testing.T) {
 func FuzzReply(f *testing.F) {
 	for _, s := range []string{roleMaster, roleReplica, helloMaster, "-ERR x\r\n", "$-1\r\n", "$9223372036854775807\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n+a\r\n"} {
 		f.Add([]byte(s))
+	}
+	for _, s := range captures.All(f) {
+		for _, p := range s.Pieces { // a reply each, mostly
+			if !p.FromClient {
+				f.Add(p.Bytes)
+			}
+		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, used, err := parseReply(b)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/captures"
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
@@ -86,6 +88,9 @@ func FuzzReply(f *testing.F) {
 	f.Add("ip\n[\nport\n1")
 	f.Add("10.0.0.1\n6379")
 	f.Add("")
+	for _, s := range recordedLists(f) {
+		f.Add(s)
+	}
 	f.Fuzz(func(t *testing.T, s string) {
 		flat := list(strings.Split(s, "\n")...)
 		dialable := func(a topology.Addr) {
@@ -109,4 +114,39 @@ func FuzzReply(f *testing.F) {
 		}
 		infoField(s, "sentinel_tilt")
 	})
+}
+
+// recordedLists returns the flat lists and texts in recorded replies of a Sentinel,
+// one element to a line.
+func recordedLists(tb testing.TB) []string {
+	tb.Helper()
+	var out []string
+	var collect func(v resp.Value)
+	collect = func(v resp.Value) {
+		var words []string
+		for _, e := range v.Elem {
+			if e.Elem != nil {
+				collect(e)
+			}
+			words = append(words, string(e.Str))
+		}
+		if words == nil {
+			words = []string{string(v.Str)}
+		}
+		out = append(out, strings.Join(words, "\n"))
+	}
+	for _, s := range captures.All(tb) {
+		if !strings.HasPrefix(s.Name, "sentinel") {
+			continue
+		}
+		for b := s.Server(); len(b) > 0; {
+			v, n, err := resp.Decode(b)
+			if err != nil {
+				break // the rest was not recorded
+			}
+			collect(v)
+			b = b[n:]
+		}
+	}
+	return out
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/captures"
 )
 
 // replies finds the replies of b, which arrives in pieces; with stream the parts
@@ -87,6 +89,9 @@ func TestRepliesNeed(t *testing.T) {
 func FuzzReplies(f *testing.F) {
 	f.Add([]byte("+OK\r\n$3\r\nabc\r\n*2\r\n:1\r\n%1\r\n+a\r\n|1\r\n+x\r\n+y\r\n$1\r\nb\r\n"), uint8(1), uint8(3))
 	f.Add([]byte(">2\r\n+message\r\n$100\r\nabc"), uint8(9), uint8(2))
+	for _, s := range captures.All(f) {
+		f.Add(s.Server(), uint8(200), uint8(7))
+	}
 	f.Fuzz(func(t *testing.T, b []byte, x, y uint8) {
 		whole, errWhole := replies(b, false, len(b)+1)
 		for _, stream := range []bool{false, true} {
@@ -107,6 +112,15 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("%1\r\n+role\r\n$6\r\nmaster\r\n"))
 	f.Add([]byte("*1\r\n|1\r\n+a\r\n+b\r\n:1\r\n"))
 	f.Add([]byte("*99999999999\r\n"))
+	for _, s := range captures.All(f) {
+		whole, err := replies(s.Server(), false, captures.MaxBytes)
+		if err != nil {
+			f.Fatalf("%s: %v", s.Name, err)
+		}
+		for _, r := range whole {
+			f.Add([]byte(r))
+		}
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v, n, err := Decode(b)
 		if err != nil {

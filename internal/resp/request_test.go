@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/captures"
 )
 
 // framed is one command as Requests finds it.
@@ -136,6 +138,10 @@ func FuzzRequests(f *testing.F) {
 	f.Add([]byte("*2\r\n$3\r\nGET\r\n$1\r\na\r\nPING\r\n*0\r\n"), uint8(1), uint8(3))
 	f.Add([]byte("*1\r\n$4\r\nPINGxxSET \"a\\x41\" 'b'\r\n"), uint8(2), uint8(5))
 	f.Add([]byte("*-1\r\n*1\r\n$-1\r\n"), uint8(7), uint8(1))
+	f.Add([]byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), uint8(1), uint8(1))
+	for _, s := range captures.All(f) {
+		f.Add(s.Client(), uint8(200), uint8(7))
+	}
 	f.Fuzz(func(t *testing.T, b []byte, x, y uint8) {
 		whole, errWhole := requests(b, len(b)+1)
 		split, errSplit := requests(b, int(x), int(y))
@@ -195,6 +201,14 @@ func TestSplitInline(t *testing.T) {
 
 func FuzzSplitInline(f *testing.F) {
 	f.Add([]byte(`SET "a\x41\n" 'it\'s'`))
+	for _, s := range captures.All(f) {
+		if !strings.HasPrefix(s.Name, "inline") {
+			continue
+		}
+		for line := range bytes.Lines(s.Client()) {
+			f.Add(line)
+		}
+	}
 	f.Fuzz(func(t *testing.T, line []byte) {
 		args, ok := SplitInline(line)
 		if !ok || len(args) == 0 {

@@ -1,8 +1,10 @@
 package sentineltest_test
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/captures"
 	"github.com/sentinelproxy/sentinelproxy/sentinel/sentineltest"
 )
 
@@ -20,6 +22,11 @@ func FuzzBytes(f *testing.F) {
 		"*-1\r\n*0\r\n$3\r\n",
 	} {
 		f.Add([]byte(s))
+	}
+	for _, s := range captures.All(f) {
+		if strings.HasPrefix(s.Name, "sentinel") {
+			f.Add(s.Client())
+		}
 	}
 	g, err := sentineltest.Start(f.Context(), sentineltest.Fast())
 	if err != nil {
