@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
 )
@@ -17,7 +18,7 @@ func (s *session) inline(line []byte) (frame []byte, ok bool) {
 	}
 	args, ok := resp.SplitInline(line)
 	if !ok {
-		s.protocolError(resp.ProtocolError("unbalanced quotes in request"))
+		s.protocolError(errQuotes)
 		return nil, false
 	}
 	if len(args) == 0 {
@@ -33,7 +34,10 @@ func (s *session) speaksHTTP(frame []byte) bool {
 	if name := string(arg); !equalFold(name, "post") && !equalFold(name, "host:") {
 		return false
 	}
-	s.w.log.Warn("possible security attack: a client speaks http", "client", s.conn.RemoteAddr())
+	s.w.stats.breaches[breachHTTP]++
+	if more, ok := s.w.httpWarning.now(); ok {
+		s.w.log.Warn("possible security attack: a client speaks http", "client", s.conn.RemoteAddr(), "unlogged_before", more)
+	}
 	s.closing = true
 	s.conn.Close()
 	return true
@@ -78,9 +82,9 @@ func (s *session) connected(cmd *command) bool {
 
 // protocolError answers as Redis does and closes after it.
 func (s *session) protocolError(err error) {
-	s.w.stats.protocolErrors++
-	if errors.Is(err, resp.ErrTLS) {
-		s.w.stats.tlsOnPlain++
+	kind := breachOf(err)
+	s.w.stats.breaches[kind]++
+	if kind == breachTLS {
 		if more, ok := s.w.tlsWarning.now(); ok {
 			s.w.log.Warn("a client began a tls handshake on a port without tls", "client", s.conn.RemoteAddr(), "unlogged_before", more)
 		}
@@ -89,3 +93,37 @@ func (s *session) protocolError(err error) {
 	s.replyError("ERR " + err.Error())
 	s.end()
 }
+
+// breach is how a client broke the protocol.
+type breach uint8
+
+const (
+	breachFraming breach = iota // a count or length that is none, or what stands in its place
+	breachTooBig                // a line, count or length without end
+	breachLogin                 // past the limits of those who must log in
+	breachQuotes                // a line whose quotes do not match
+	breachTLS                   // a TLS handshake
+	breachHTTP                  // a browser
+	breachEnd
+)
+
+func (k breach) String() string {
+	return [...]string{"framing", "too_big", "login_limit", "quotes", "tls", "http"}[k]
+}
+
+func breachOf(err error) breach {
+	text := err.Error()
+	switch {
+	case errors.Is(err, resp.ErrTLS):
+		return breachTLS
+	case resp.LoginLimit(err):
+		return breachLogin
+	case errors.Is(err, errQuotes):
+		return breachQuotes
+	case strings.HasPrefix(text, "Protocol error: too big"):
+		return breachTooBig
+	}
+	return breachFraming
+}
+
+const errQuotes = resp.ProtocolError("unbalanced quotes in request")

@@ -123,7 +123,7 @@ func (s *session) line() string {
 	}
 	multi := -1
 	if s.tx.active {
-		multi = len(s.tx.frames) - 1
+		multi = s.tx.len() - 1
 	}
 	now := s.w.loopNow()
 	var b strings.Builder

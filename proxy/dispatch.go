@@ -300,7 +300,7 @@ func (s *session) hold(cmd *command) bool {
 // now, before the command behind it. Nothing of the session is under way.
 func (s *session) failQueued() {
 	t := &s.tx
-	for ; t.answered < len(t.frames) && !t.aborted; t.answered++ { // else pullQueued has answered them
+	for ; t.answered < t.len() && !t.aborted; t.answered++ { // else pullQueued has answered them
 		s.replyError(s.w.noMaster())
 	}
 	t.aborted = true

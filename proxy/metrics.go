@@ -146,8 +146,11 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	e.counter("client_connections_refused_total", "Clients turned away because max-clients was reached.", t.refusedClients+s.refusedTLS.Load())
 	e.counter("client_output_cut_total", "Clients cut off because they did not read their replies.", t.outputCut)
 	e.counter("client_reply_cut_total", "Clients cut off because a large reply broke off with its master.", t.cutMidReply)
-	e.counter("client_protocol_errors_total", "Clients that broke the protocol.", t.protocolErrors)
-	e.counter("client_tls_on_plain_total", "Clients that began a TLS handshake on a port without TLS.", t.tlsOnPlain)
+	for k := range breachEnd {
+		e.counter("client_protocol_errors_total", "Clients that broke the protocol and were cut off, by how.", t.breaches[k], "reason", k.String())
+	}
+	e.counter("client_state_cut_total", "Clients cut off after their connection to the master was lost: they had more state than is remembered.", t.stateCut)
+	e.counter("client_tls_on_plain_total", "Clients that began a TLS handshake on a port without TLS.", t.breaches[breachTLS])
 	if len(s.opts.TLSListeners) > 0 {
 		for k := range shakesEnd {
 			e.counter("tls_handshakes_total", "TLS handshakes with clients, by how they ended.", s.shakes.done[k].Load(), "result", k.String())
@@ -216,8 +219,7 @@ func (t *stats) add(o *stats) {
 		{&t.accepted, o.accepted},
 		{&t.refusedClients, o.refusedClients},
 		{&t.commands, o.commands},
-		{&t.protocolErrors, o.protocolErrors},
-		{&t.tlsOnPlain, o.tlsOnPlain},
+		{&t.stateCut, o.stateCut},
 		{&t.outputCut, o.outputCut},
 		{&t.cutMidReply, o.cutMidReply},
 		{&t.pinned, o.pinned},
@@ -248,6 +250,9 @@ func (t *stats) add(o *stats) {
 	}
 	for i := range t.holdBuckets {
 		t.holdBuckets[i] += o.holdBuckets[i]
+	}
+	for k := range t.breaches {
+		t.breaches[k] += o.breaches[k]
 	}
 	t.holdSum += o.holdSum
 }

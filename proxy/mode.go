@@ -30,7 +30,11 @@ type mode struct {
 
 	subs       map[subscription]struct{}
 	subCalls   int // SUBSCRIBE and kin under way
+	subBytes   int // in the names of subs
 	restoreSub int // confirmations of our own SUBSCRIBEs to swallow
+	// forgot says that there is more state than setup and subs hold. A connection that
+	// has it is kept, and one that was lost cannot be had again: the client is cut off.
+	forgot bool
 
 	stream    streamState
 	streamErr string // what to answer when a broken stream has been read to its end
@@ -46,7 +50,8 @@ type transaction struct {
 	active   bool
 	log      []byte // MULTI and what was queued, as it was sent
 	frames   []int  // the length of each command in log
-	answered int    // of frames; their replies have reached the client
+	unkept   int    // commands behind those, which are not in log
+	answered int    // of all of them; their replies have reached the client
 	aborted  bool   // EXEC must fail: the recording no longer matches what the client was told
 	refused  bool   // EXEC must fail: one of its commands was refused here
 	ending   bool   // EXEC or DISCARD is under way
@@ -60,10 +65,11 @@ type transaction struct {
 // connection is lost.
 const txLogLimit = 1 << 20
 
-// record keeps a command. One that does not fit is noted with length 0.
+// record keeps a command. One that does not fit is only counted, and so are those
+// behind it.
 func (t *transaction) record(frame []byte) {
-	if len(t.log)+len(frame) > txLogLimit {
-		t.frames = append(t.frames, 0)
+	if t.unkept > 0 || len(t.log)+len(frame) > txLogLimit {
+		t.unkept++
 		return
 	}
 	t.log = append(t.log, frame...)
@@ -71,9 +77,10 @@ func (t *transaction) record(frame []byte) {
 }
 
 // complete reports whether every command was kept.
-func (t *transaction) complete() bool {
-	return !slices.Contains(t.frames, 0)
-}
+func (t *transaction) complete() bool { return t.unkept == 0 }
+
+// len returns how many commands there are, MULTI included.
+func (t *transaction) len() int { return len(t.frames) + t.unkept }
 
 // pinned reports whether the session must keep its own pipe.
 func (s *session) pinned() bool { return s.w.opts.Dedicated || s.stateful() }
@@ -81,8 +88,18 @@ func (s *session) pinned() bool { return s.w.opts.Dedicated || s.stateful() }
 // stateful reports whether the session has state on its own pipe that no other
 // connection has.
 func (s *session) stateful() bool {
-	return s.sticky || s.stickyCalls > 0 || s.tx.active || s.watching || s.blocking || s.subCalls > 0 || len(s.subs) > 0 ||
+	return s.sticky || s.forgot || s.stickyCalls > 0 || s.tx.active || s.watching || s.blocking || s.subCalls > 0 || len(s.subs) > 0 ||
 		s.stream != streamOff
+}
+
+// cutForgotten ends a session whose state cannot be set up on a new connection.
+func (s *session) cutForgotten() {
+	s.w.stats.stateCut++
+	if more, ok := s.w.cutWarning.now(); ok {
+		s.w.log.Warn("client cut off: its connection to the master was lost, and it has more subscriptions or tracked prefixes than are remembered",
+			"client", s.conn.RemoteAddr(), "unlogged_before", more)
+	}
+	s.abort()
 }
 
 func (s *session) subscribed() bool { return len(s.subs) > 0 }
@@ -289,9 +306,15 @@ func pingFrame() []byte { return resp.AppendCommand(nil, "PING") }
 func (s *session) remember(frame []byte, cmd *command) {
 	switch cmd.name {
 	case "CLIENT|TRACKING", "CLIENT|NO-TOUCH", "CLIENT|NO-EVICT", "CLIENT|SETINFO", "MONITOR":
-		if len(s.setup) < maxSetup {
-			s.setup = append(s.setup, append([]byte(nil), frame...))
+		n := len(frame)
+		for _, f := range s.setup {
+			n += len(f)
 		}
+		if len(s.setup) == maxSetup || n > maxSetupBytes {
+			s.forgot = true
+			return
+		}
+		s.setup = append(s.setup, append([]byte(nil), frame...))
 	}
 }
 
@@ -306,15 +329,42 @@ func (s *session) unremember(cmd *command) {
 	}
 }
 
-// maxSetup bounds the commands repeated for one session; later ones are dropped.
-const maxSetup = 64
+// inForce drops commands of a setup whose effect later ones have ended: a client may
+// turn its tracking on and off for ever.
+func (c *commands) inForce(setup [][]byte) [][]byte {
+	ended := make(map[string]bool)
+	var keep [][]byte
+	for _, f := range slices.Backward(setup) {
+		name := c.find(f).name
+		if ended[name] {
+			continue
+		}
+		switch name {
+		case "CLIENT|NO-TOUCH", "CLIENT|NO-EVICT", "MONITOR":
+			ended[name] = true
+		case "CLIENT|TRACKING":
+			args := resp.Args(nil, f)
+			ended[name] = equalFold(string(args[len(args)-1]), "off")
+		}
+		keep = append(keep, f)
+	}
+	slices.Reverse(keep)
+	return keep
+}
+
+// The bounds of the commands repeated for one session; past them it is cut off
+// instead.
+const (
+	maxSetup      = 64
+	maxSetupBytes = 256 << 10
+)
 
 // replied takes note of a reply that changes the session's mode.
 func (s *session) replied(p *pipe, e entry, reply []byte) {
 	if e.meta&metaTx != 0 {
 		s.tx.answered++
 		if e.cmd.class == classMulti && reply[0] == '-' && s.tx.answered == 1 {
-			if s.tx.void = len(s.tx.frames) > 1; !s.tx.void {
+			if s.tx.void = s.tx.len() > 1; !s.tx.void {
 				s.tx = transaction{}
 			}
 		}
@@ -353,6 +403,8 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 		s.sticky = s.sticky || reply[0] != '-'
 		if reply[0] == '-' {
 			s.unremember(e.cmd)
+		} else if s.stickyCalls == 0 {
+			s.setup = s.w.cmds.inForce(s.setup)
 		}
 	}
 }

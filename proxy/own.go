@@ -18,6 +18,10 @@ func (s *session) pin(cmd *command) *pipe {
 		s.wait = waitDrain
 		return nil
 	}
+	if s.forgot && s.lostOwn {
+		s.cutForgotten()
+		return nil
+	}
 	if s.refusal != "" {
 		s.refuse()
 		return nil
@@ -158,7 +162,7 @@ func (s *session) revive() {
 		return
 	}
 	if !s.w.serving {
-		if s.tx.active && !s.tx.aborted && s.tx.answered < len(s.tx.frames) && !s.w.mayHold() && !s.unanswered() {
+		if s.tx.active && !s.tx.aborted && s.tx.answered < s.tx.len() && !s.w.mayHold() && !s.unanswered() {
 			s.failQueued()
 		}
 		if !s.reviveLater {

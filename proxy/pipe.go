@@ -47,7 +47,7 @@ type entry struct {
 	s    *session // nil: ours
 	cmd  *command
 	n    int32 // bytes in the pipe's buffer
-	got  int32 // confirmations seen, of SUBSCRIBE and kin
+	got  int32 // confirmations seen, of SUBSCRIBE and kin; of a streamed one less those to come
 	meta meta
 }
 

@@ -110,7 +110,8 @@ func (s *session) Data(b []byte) {
 	}
 	used := s.consume(b)
 	if used < len(b) && !s.closing {
-		s.in = append(s.w.takeBufOf(max(s.reqs.Need(), len(b)-used)), b[used:]...)
+		// What is larger is streamed, once it may: no client has us set aside what it only announces.
+		s.in = append(s.w.takeBufOf(max(min(s.reqs.Need(), largeCommand), len(b)-used)), b[used:]...)
 	}
 	s.throttle()
 	if s.lostOwn || s.w.draining {

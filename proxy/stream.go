@@ -1,6 +1,10 @@
 package proxy
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+)
 
 // streamState says whether a command too large to collect is passing through.
 type streamState uint8
@@ -84,21 +88,32 @@ func (s *session) startStream(b []byte) int {
 		m |= metaWrite
 	}
 	if s.tx.active {
-		s.tx.frames = append(s.tx.frames, 0) // not kept: the transaction cannot be repeated
+		s.tx.unkept++ // the transaction cannot be repeated
 		m = metaStreamed | metaOrder | metaTx
 	}
 	switch cmd.class {
 	case classShared, classScan, classScript, classOwn, classBlock, classMayBlock, classExec, classDiscard:
 	case classWatch:
 		s.watching = true
-	case classSticky, classMulti, classUnwatch, classWait, classSubscribe, classLocal, classDenied, classContainer:
+	case classSubscribe:
+		if s.tx.active {
+			s.sticky = true
+			break
+		}
+		s.subCalls++
+		m |= metaOrder
+	case classSticky, classMulti, classUnwatch, classWait, classLocal, classDenied, classContainer:
 		s.sticky = true
+		if cmd.name == "CLIENT|TRACKING" {
+			s.forgot = true
+		}
 	}
 	if s.replyOff || s.replySkip {
 		m |= metaSilent
 		s.replySkip = false
 	}
 	p.send(s, nil, cmd, m)
+	p.queue.back().got = -int32(resp.Count(b) - 1) // as many confirmations, if it is SUBSCRIBE
 	s.w.stats.commands++
 	return s.continueStream(b)
 }

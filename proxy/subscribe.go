@@ -31,9 +31,12 @@ type subscription struct {
 	channel string
 }
 
-// maxSubs bounds the subscriptions that are remembered for one session; Redis
-// has no limit. Past it a session is not re-subscribed after a failover but cut.
-const maxSubs = 1 << 20
+// The bounds of what is remembered of one session's subscriptions; Redis has none.
+// Past them a session is not re-subscribed after a failover but cut off.
+const (
+	maxSubs     = 1 << 17
+	maxSubBytes = 16 << 20 // of their names
+)
 
 // takesFrame looks at what came on the session's own pipe while it subscribes
 // or is subscribed: messages and confirmations are not replies to commands in
@@ -62,20 +65,38 @@ func (s *session) takesFrame(p *pipe, frame []byte) bool {
 			p.internal = p.internal[1:]
 			return true // the client was told before the failover
 		}
-		if len(s.subs) < maxSubs {
-			if s.subs == nil {
-				s.subs = make(map[subscription]struct{})
-			}
-			s.subs[subscription{kind, string(channel)}] = struct{}{}
-		}
+		s.noteSub(subscription{kind, string(channel)})
 	case pubsubUnsubscribed:
-		delete(s.subs, subscription{kind, string(channel)})
+		if sub := (subscription{kind, string(channel)}); s.has(sub) {
+			s.subBytes -= len(channel)
+			delete(s.subs, sub)
+		}
 	case pubsubNone:
 		return false
 	}
 	s.reply(frame)
 	s.confirmed(p, kind, what)
 	return true
+}
+
+func (s *session) has(sub subscription) bool {
+	_, ok := s.subs[sub]
+	return ok
+}
+
+// noteSub remembers a subscription, or that there is one more than is remembered.
+func (s *session) noteSub(sub subscription) {
+	switch {
+	case s.has(sub):
+	case len(s.subs) == maxSubs || s.subBytes+len(sub.channel) > maxSubBytes:
+		s.forgot = true
+	default:
+		if s.subs == nil {
+			s.subs = make(map[subscription]struct{})
+		}
+		s.subs[sub] = struct{}{}
+		s.subBytes += len(sub.channel)
+	}
 }
 
 // answersOther reports whether the next reply is that of a client's command other
@@ -98,12 +119,11 @@ func (s *session) confirmed(p *pipe, kind subKind, what pubsubFrame) {
 		return
 	}
 	e.got++
-	args := 0
-	frame := p.buf[p.head : p.head+int(e.n)]
-	for _, pos := resp.Arg(frame, 0); pos > 0 && pos < len(frame); args++ {
-		_, pos = resp.Arg(frame, pos)
-	}
-	if args > 0 {
+	if e.meta&metaStreamed != 0 {
+		if e.got < 0 {
+			return
+		}
+	} else if args := resp.Count(p.buf[p.head:p.head+int(e.n)]) - 1; args > 0 {
 		if int(e.got) < args {
 			return
 		}

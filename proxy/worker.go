@@ -93,6 +93,8 @@ type worker struct {
 	longCursors bool
 	draining    bool
 	tlsWarning  sometimes // of clients that speak TLS to a port without it
+	httpWarning sometimes // of those that speak HTTP
+	cutWarning  sometimes // of those that were cut off for their state
 
 	stats stats
 }

@@ -205,6 +205,9 @@ func printable(c byte) byte {
 // complete, and with next > 0 if it is not a number as string2ll in
 // redis/src/util.c has it: no plus, no leading zero, no space.
 func number(b []byte, i int) (v, next int, ok bool) {
+	if i >= len(b) {
+		return 0, 0, false
+	}
 	j := i
 	neg := false
 	if j < len(b) && b[j] == '-' {
@@ -244,6 +247,16 @@ func number(b []byte, i int) (v, next int, ok bool) {
 		v = -v
 	}
 	return v, j + 2, true
+}
+
+// Count returns how many arguments a complete command in array form has, its name
+// included, without looking at them; 0 if b is none.
+func Count(b []byte) int {
+	n, _, ok := number(b, 1)
+	if !ok {
+		return 0
+	}
+	return max(n, 0)
 }
 
 // Arg returns the first argument, the command's name, of a complete command in

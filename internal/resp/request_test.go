@@ -156,6 +156,9 @@ func FuzzRequests(f *testing.F) {
 				continue
 			}
 			args := Args(nil, []byte(c.text))
+			if n := Count([]byte(c.text)); n != len(args) {
+				t.Errorf("%q: counted %d arguments; it has %d", c.text, n, len(args))
+			}
 			if len(args) == 0 {
 				continue
 			}
