@@ -10,15 +10,14 @@ import (
 // This file deals with what a client sends that is not a plain command in array
 // form: lines, HTTP, breaches of the protocol.
 
-// inline turns a line into a command in array form; empty for a blank line. ok
-// is false if the line ended the session.
-func (s *session) inline(line []byte) (frame []byte, ok bool) {
+// inlined turns a line into a command in array form; empty for a blank line. ok
+// is false if its quotes do not match.
+func inlined(line []byte) (frame []byte, ok bool) {
 	for len(line) > 0 && (line[len(line)-1] == '\n' || line[len(line)-1] == '\r') {
 		line = line[:len(line)-1]
 	}
 	args, ok := resp.SplitInline(line)
 	if !ok {
-		s.protocolError(errQuotes)
 		return nil, false
 	}
 	if len(args) == 0 {
@@ -27,19 +26,25 @@ func (s *session) inline(line []byte) (frame []byte, ok bool) {
 	return resp.AppendCommand(nil, args...), true
 }
 
-// speaksHTTP reports whether a browser was tricked into talking to us, and if so
-// shows it the door without a word (securityWarningCommand in redis/src/server.c).
-func (s *session) speaksHTTP(frame []byte) bool {
+// speaksHTTP reports whether a browser was tricked into talking to us.
+func speaksHTTP(frame []byte) bool {
 	arg, _ := resp.Arg(frame, 0)
-	if name := string(arg); !equalFold(name, "post") && !equalFold(name, "host:") {
+	name := string(arg)
+	return equalFold(name, "post") || equalFold(name, "host:")
+}
+
+// refuseHTTP shows a browser the door without a word (securityWarningCommand in
+// redis/src/server.c), once what it asked before is answered.
+func (s *session) refuseHTTP() bool {
+	if s.unanswered() {
+		s.wait = waitDrain
 		return false
 	}
 	s.w.stats.breaches[breachHTTP]++
 	if more, ok := s.w.httpWarning.now(); ok {
 		s.w.log.Warn("possible security attack: a client speaks http", "client", s.conn.RemoteAddr(), "unlogged_before", more)
 	}
-	s.closing = true
-	s.conn.Close()
+	s.end()
 	return true
 }
 

@@ -36,8 +36,8 @@ func (s *session) dispatch(frame []byte, cmd *command) bool {
 		s.wait = waitOutput
 		return false
 	}
-	if cmd == s.w.cmds.unknown && s.speaksHTTP(frame) {
-		return true
+	if cmd == s.w.cmds.unknown && speaksHTTP(frame) {
+		return s.refuseHTTP()
 	}
 	if s.inflight > 0 && s.mustDrain(cmd) {
 		s.wait = waitDrain

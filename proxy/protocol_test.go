@@ -44,6 +44,7 @@ func TestProtocolErrorsAreRedisOwn(t *testing.T) {
 		"quotes and escapes":               {open, "SET q \"a\\x41\\n\\\"b\"\r\nGET q\r\nSET q 'it\\'s \\n'\r\nGET q\r\nSET q \"\"\r\nGET q\r\n"},
 		"blank lines":                      {open, "\r\n\n   \r\nPING\r\n\r\nPING\n"},
 		"empty name":                       {open, "\"\"\r\nPING\r\n*1\r\n$0\r\n\r\nPING\r\n"},
+		"quotes after commands":            {open, "PING\r\nGET nothing\r\nGET \"a\r\nPING\r\n"},
 		"earlier replies come":             {open, "PING\r\nSET a 1\r\n*x\r\nPING\r\n"},
 		"unknown command":                  {open, "FOOBAR a b\r\nPING\r\n"},
 		"wrong number of arguments":        {open, "GET\r\nSET a\r\nSELECT\r\nCLIENT SETNAME\r\nCLIENT NOSUCH\r\nCONFIG\r\nPING\r\n"},

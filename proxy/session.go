@@ -257,7 +257,12 @@ func (s *session) consume(b []byte) int {
 		frame := b[off : off+n]
 		if inline {
 			var ok bool
-			if frame, ok = s.inline(frame); !ok {
+			if frame, ok = inlined(frame); !ok {
+				if s.unanswered() {
+					s.wait = waitDrain
+					break
+				}
+				s.protocolError(errQuotes)
 				return len(b)
 			}
 		}
