@@ -52,6 +52,14 @@ bench-short: ## the same for the cells with a target, under two minutes, into be
 bench-tls: ## measure beside HAProxy, both terminating TLS, five minutes, into bench/results/tls.md
 	go run ./bench tls
 
+.PHONY: bench-values
+bench-values: ## measure values of 1 KiB to 1 MiB beside HAProxy, six minutes, into bench/results/values.md
+	go run ./bench values
+
+.PHONY: bench-subscribers
+bench-subscribers: ## measure 1 000 subscribers beside HAProxy, six minutes, into bench/results/subscribers.md
+	go run ./bench subscribers
+
 .PHONY: bench-idle
 bench-idle: ## measure memory and backend connections under 10 000 idle clients
 	go run ./bench idle

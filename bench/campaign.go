@@ -13,6 +13,7 @@ const (
 	probeTurns = 20
 	minProbe   = 4_000
 	maxProbe   = 60_000
+	probeBytes = 128 << 20 // of huge values
 	// minTurns keeps opening the connections a small part of any run.
 	minTurns = 20
 )
@@ -39,6 +40,13 @@ func runCampaign(ctx context.Context, root string, o options, stdout, stderr io.
 	facts := collectFacts(ctx, root, l)
 	for _, line := range l.leftOut {
 		fmt.Fprintln(stderr, "bench:", line)
+	}
+	for _, k := range l.candidates {
+		if k.proc != nil {
+			if k.before, err = residentBytes(k.proc.pid()); err != nil {
+				return err
+			}
+		}
 	}
 	c := &campaign{lab: l, stdout: stdout, began: began, results: results{}, rate: map[string]map[cell]float64{}}
 	scrapes := startScraper(ctx, l.candidates)
@@ -90,9 +98,9 @@ func (c *campaign) rounds(ctx context.Context) error {
 // round measures each cell once per candidate. Round 0 only finds out how
 // many commands to send.
 func (c *campaign) round(ctx context.Context, round int) error {
-	filled := 0
-	for i, at := range c.lab.options.cells {
-		if at.size != filled {
+	filled, o := 0, c.lab.options
+	for i, at := range o.cells {
+		if at.size != filled && o.cmd != cmdSubscribers {
 			if err := c.lab.fill(ctx, at); err != nil {
 				return err
 			}
@@ -123,6 +131,9 @@ func turns(n, first int) []int {
 
 // turn runs one cell of one candidate and notes its rate for the next time.
 func (c *campaign) turn(ctx context.Context, k *candidate, at cell) (sample, error) {
+	if f, ok := fanOutOf(at); ok {
+		return c.fanTurn(ctx, k, at, f)
+	}
 	s, err := c.measure(ctx, k, at, c.commands(k.name, at))
 	if err != nil {
 		return sample{}, err
@@ -142,10 +153,17 @@ func (c *campaign) turn(ctx context.Context, k *candidate, at cell) (sample, err
 func (c *campaign) commands(name string, at cell) int {
 	atOnce := at.clients * at.pipeline
 	rate, ok := c.rate[name][at]
-	if !ok {
-		return min(max(probeTurns*atOnce, minProbe), maxProbe)
+	least := minTurns * atOnce
+	if at.size >= hugeValue { // one turn takes as long as many of small values
+		least = 2 * atOnce
 	}
-	return max(int(rate*c.lab.options.run.Seconds()), minTurns*atOnce)
+	if ok {
+		return max(int(rate*c.lab.options.run.Seconds()), least)
+	}
+	if at.size >= hugeValue {
+		return max(probeBytes/at.size, least)
+	}
+	return min(max(probeTurns*atOnce, minProbe), maxProbe)
 }
 
 // measure sends n commands and reads the CPU clocks before and after.

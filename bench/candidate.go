@@ -39,7 +39,7 @@ type spec struct {
 // specs returns every candidate, in the order of the report's rows.
 func specs() []spec {
 	return []spec{
-		{name: nameDirect, about: "redis-benchmark connected to the master"},
+		{name: nameDirect, about: "clients connected to the master itself"},
 		{
 			name: nameHAProxy, program: "haproxy", prepare: haproxyArgs(""),
 			about: "TCP mode, tcp-check role:master every second, its default threads (one per core)",
@@ -62,6 +62,11 @@ func specs() []spec {
 
 func candidateNames() []string { return namesOf(specs()) }
 
+// besideHAProxy names the candidates that are compared with HAProxy alone.
+func besideHAProxy() []string {
+	return []string{nameDirect, nameHAProxy, nameHAProxyAA, nameHAProxy1, nameSidecar}
+}
+
 func namesOf(specs []spec) []string {
 	var names []string
 	for _, s := range specs {
@@ -72,7 +77,7 @@ func namesOf(specs []spec) []string {
 
 // specs returns the candidates that can be asked for.
 func (o *options) specs() []spec {
-	if o.tls {
+	if o.cmd == cmdTLS {
 		return tlsSpecs()
 	}
 	return specs()
@@ -85,6 +90,7 @@ type candidate struct {
 	addr    topology.Addr // where clients connect
 	metrics string        // URL to scrape, "" for none
 	proc    *process      // nil for direct
+	before  int64         // bytes resident before the first run
 }
 
 // start runs the candidate and returns when it answers. A port that was taken

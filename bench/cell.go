@@ -12,12 +12,14 @@ import (
 const (
 	fullCells   = "c1P1,c1P16,c50P1,c50P16,c500P1,c500P16"
 	targetCells = "c50P1/64,c50P16/64,c500P1/64"
+	valueCells  = "c50P1/1024,c50P16/1024,c50P1/4096,c50P1/16384,c50P16/16384,c50P1/65536,c50P1/262144,c50P1/1048576"
 )
 
 // Value sizes in bytes.
 const (
 	smallValue = 64
 	largeValue = 4096
+	hugeValue  = 64 << 10 // from here on a run is measured in bytes, see campaign.commands
 )
 
 // The commands measured, as redis-benchmark's -t and its answer name them.
@@ -36,7 +38,18 @@ type cell struct {
 
 // String returns the cell as --cells takes it, such as "c50P1/64/get".
 func (c cell) String() string {
+	if _, ok := fanOutOf(c); ok {
+		return strings.ToLower(c.command)
+	}
 	return fmt.Sprintf("c%dP%d/%d/%s", c.clients, c.pipeline, c.size, strings.ToLower(c.command))
+}
+
+// heading returns what the report calls the cell.
+func (c cell) heading() string {
+	if f, ok := fanOutOf(c); ok {
+		return fmt.Sprintf("%s: %s", c, f.about(c.clients))
+	}
+	return fmt.Sprintf("%s: %d connections, pipeline of %d, %s of %d bytes", c, c.clients, c.pipeline, c.command, c.size)
 }
 
 // keys returns how many keys the cell's commands are spread over: enough to
@@ -44,10 +57,13 @@ func (c cell) String() string {
 // the data stay below half a gigabyte.
 func (c cell) keys() int {
 	if c.size > 1024 {
-		return 20_000
+		return min(20_000, max(1, largeData/c.size))
 	}
 	return 100_000
 }
+
+// largeData is how many bytes the values of a cell are in all, if they are large.
+const largeData = 80 << 20
 
 // parseCells expands a comma-separated list: an item that names no size or no
 // command stands for all of them. The order is that of the list, grouped by

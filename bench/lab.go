@@ -83,7 +83,7 @@ func openGroupOf(ctx context.Context, root string, o options, stderr io.Writer, 
 		return nil, err
 	}
 	var err error
-	if o.tls {
+	if o.cmd == cmdTLS {
 		if l.tls, err = makeTLS(l.dir); err != nil {
 			return nil, err
 		}

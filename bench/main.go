@@ -3,6 +3,8 @@
 //	go run ./bench            throughput, latency and CPU per command, about half an hour
 //	go run ./bench --short    the cells with a target only, under two minutes
 //	go run ./bench tls        throughput and CPU per command where TLS is terminated, about 5 minutes
+//	go run ./bench values       values of 1 KiB to 1 MiB, about 6 minutes
+//	go run ./bench subscribers  what 1 000 subscribers are sent, about 6 minutes
 //	go run ./bench idle       memory and backend connections under 10 000 idle clients
 //	go run ./bench outage     latencies while every Sentinel, then every Redis, is gone; 11 minutes
 //
@@ -83,6 +85,10 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 			cmd, do, args = cmdIdle, runIdle, args[1:]
 		case "tls":
 			cmd, args = cmdTLS, args[1:]
+		case "values":
+			cmd, args = cmdValues, args[1:]
+		case "subscribers":
+			cmd, args = cmdSubscribers, args[1:]
 		case "outage":
 			cmd, do, args = cmdOutage, runOutage, args[1:]
 		}

@@ -32,6 +32,7 @@ func TestWrongUsage(t *testing.T) {
 		"candidate":       {[]string{"--candidates", "direct,envoy"}, []string{`"envoy"`, "twemproxy"}},
 		"rounds":          {[]string{"--rounds", "-1"}, []string{"--rounds", "-1"}},
 		"connections":     {[]string{"idle", "--connections", "-1"}, []string{"--connections"}},
+		"subscribers":     {[]string{"subscribers", "--subscribers", "0"}, []string{"--subscribers"}},
 		"all are told":    {[]string{"--rounds", "-1", "--cells", "x", "--candidates", "y"}, []string{"--rounds", "--cells", "--candidates"}},
 		"idle has no set": {[]string{"idle", "--short"}, []string{"-short"}},
 	} {

@@ -19,13 +19,17 @@ const (
 	shortRun    = 500 * time.Millisecond
 	fullRounds  = 7
 	shortRounds = 3
-	shortBudget = 110 * time.Second // no round is begun that would end later
+	valuesRun   = 500 * time.Millisecond
+	// valuesBudget ends a campaign of values or subscribers in time for the six
+	// minutes that its make target promises.
+	valuesBudget = 330 * time.Second
+	shortBudget  = 110 * time.Second // no round is begun that would end later
 )
 
 // options is what the command line asks for.
 type options struct {
+	cmd         command
 	short       bool
-	tls         bool // candidates terminate TLS
 	strict      bool
 	rounds      int
 	run         time.Duration // length of one run of the load generator
@@ -45,24 +49,25 @@ type command int
 
 // The commands.
 const (
-	_         command = iota
-	cmdBeside         // measure the candidates side by side
-	cmdIdle           // measure what idle clients cost
-	cmdOutage         // measure outages at a steady rate
-	cmdTLS            // measure the candidates that terminate TLS
+	_              command = iota
+	cmdBeside              // measure the candidates side by side
+	cmdIdle                // measure what idle clients cost
+	cmdOutage              // measure outages at a steady rate
+	cmdTLS                 // measure the candidates that terminate TLS
+	cmdValues              // measure values of 1 KiB to 1 MiB
+	cmdSubscribers         // measure what subscribers are sent
 )
 
 // parseOptions reads the flags of a command. Every error but flag.ErrHelp is an
 // errUsage.
 func parseOptions(cmd command, args []string, stderr io.Writer) (options, error) {
-	var o options
+	o := options{cmd: cmd}
 	var cells, candidates, proxyArgs string
 	defaultCandidates, defaultOut := candidateNames(), "latest"
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	switch cmd {
 	case cmdTLS:
-		o.tls = true
 		defaultCandidates, defaultOut = namesOf(tlsSpecs()), "tls"
 		fs.IntVar(&o.rounds, "rounds", 0, "rounds, each measuring every cell of every candidate (default 7)")
 		fs.StringVar(&cells, "cells", targetCells, "comma-separated cells such as c50P1/64 or c50P16/4096/get")
@@ -70,6 +75,14 @@ func parseOptions(cmd command, args []string, stderr io.Writer) (options, error)
 		fs.BoolVar(&o.short, "short", false, "only the cells with a target, 3 rounds, under two minutes")
 		fs.IntVar(&o.rounds, "rounds", 0, "rounds, each measuring every cell of every candidate (default 7, short 3)")
 		fs.StringVar(&cells, "cells", "", "comma-separated cells such as c50P1, c500P1/64 or c50P16/4096/get (default all)")
+	case cmdValues:
+		defaultCandidates, defaultOut = besideHAProxy(), "values"
+		fs.IntVar(&o.rounds, "rounds", 0, "rounds, each measuring every cell of every candidate (default 7, or as many as 5½ minutes have room for)")
+		fs.StringVar(&cells, "cells", valueCells, "comma-separated cells such as c50P1/65536 or c50P16/4096/get")
+	case cmdSubscribers:
+		defaultCandidates, defaultOut = besideHAProxy(), "subscribers"
+		fs.IntVar(&o.rounds, "rounds", 0, "rounds, each measuring every cell of every candidate (default 7, or as many as 5½ minutes have room for)")
+		fs.IntVar(&o.connections, "subscribers", 1000, "subscribed connections")
 	case cmdIdle:
 		defaultCandidates, defaultOut = []string{nameSidecar}, "idle"
 		fs.IntVar(&o.connections, "connections", 10_000, "idle client connections")
@@ -96,6 +109,9 @@ func parseOptions(cmd command, args []string, stderr io.Writer) (options, error)
 	o.proxyArgs = strings.Fields(proxyArgs)
 	o.run = fullRun
 	defaultRounds, defaultCells := fullRounds, fullCells
+	if cmd == cmdValues || cmd == cmdSubscribers {
+		o.run, o.budget = valuesRun, valuesBudget
+	}
 	if o.short {
 		o.run, o.budget = shortRun, shortBudget
 		defaultRounds, defaultCells, defaultOut = shortRounds, targetCells, "short"
@@ -131,7 +147,12 @@ func (o *options) resolve(cmd command, cells, candidates string) error {
 	if cmd == cmdOutage && o.length < 2*time.Second {
 		wrong("--length: want 2s or more, got %v", o.length)
 	}
-	if o.connections < 0 {
+	if cmd == cmdSubscribers {
+		o.run, o.cells = fanRun, fanCells(o.connections)
+	}
+	if cmd == cmdSubscribers && o.connections < 1 {
+		wrong("--subscribers: want 1 or more, got %d", o.connections)
+	} else if o.connections < 0 {
 		wrong("--connections: want 0 or more, got %d", o.connections)
 	}
 	for name := range strings.SplitSeq(candidates, ",") {

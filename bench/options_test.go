@@ -16,10 +16,12 @@ func TestDefaults(t *testing.T) {
 		out        string
 		candidates []string
 	}{
-		"full":  {cmdBeside, nil, 7, 24, "latest.md", candidateNames()},
-		"short": {cmdBeside, []string{"--short"}, 3, 6, "short.md", candidateNames()},
-		"idle":  {cmdIdle, nil, 7, 24, "idle.md", []string{nameSidecar}},
-		"named": {cmdBeside, []string{"--rounds", "2", "--cells", "c1P1/64", "--candidates", "direct, haproxy,direct"}, 2, 2, "latest.md", []string{nameDirect, nameHAProxy}},
+		"full":        {cmdBeside, nil, 7, 24, "latest.md", candidateNames()},
+		"short":       {cmdBeside, []string{"--short"}, 3, 6, "short.md", candidateNames()},
+		"values":      {cmdValues, nil, 7, 16, "values.md", besideHAProxy()},
+		"subscribers": {cmdSubscribers, nil, 7, 4, "subscribers.md", besideHAProxy()},
+		"idle":        {cmdIdle, nil, 7, 24, "idle.md", []string{nameSidecar}},
+		"named":       {cmdBeside, []string{"--rounds", "2", "--cells", "c1P1/64", "--candidates", "direct, haproxy,direct"}, 2, 2, "latest.md", []string{nameDirect, nameHAProxy}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, err := parseOptions(tt.cmd, tt.args, io.Discard)

@@ -11,6 +11,11 @@ type sample struct {
 
 	proxyCPU float64 // microseconds per command; 0 for direct
 	redisCPU float64 // microseconds per command of the master
+
+	// Of subscribers only; their commands are deliveries.
+	published float64 // messages per second
+	longest   float64 // milliseconds
+	resident  float64 // megabytes of the proxy's process, with all connected
 }
 
 // metric is one figure of a sample. The zero value is invalid.
@@ -18,13 +23,15 @@ type metric int
 
 // The figures of a sample.
 const (
-	_           metric = iota
-	throughput         // commands per second
-	p50                // milliseconds
-	p99                // milliseconds
-	proxyCPU           // microseconds per command
-	redisCPU           // microseconds per command
-	metricsDone        // ends loops over the metrics
+	_          metric = iota
+	throughput        // commands per second
+	p50               // milliseconds
+	p99               // milliseconds
+	proxyCPU          // microseconds per command
+	redisCPU          // microseconds per command
+	published         // messages per second
+	longest           // milliseconds
+	resident          // megabytes
 )
 
 // String returns the metric's name as the report prints it.
@@ -40,7 +47,12 @@ func (m metric) String() string {
 		return "proxy CPU"
 	case redisCPU:
 		return "Redis CPU"
-	case metricsDone:
+	case published:
+		return "published"
+	case longest:
+		return "max"
+	case resident:
+		return "resident"
 	}
 	return "invalid"
 }
@@ -58,7 +70,12 @@ func (m metric) of(s sample) float64 {
 		return s.proxyCPU
 	case redisCPU:
 		return s.redisCPU
-	case metricsDone:
+	case published:
+		return s.published
+	case longest:
+		return s.longest
+	case resident:
+		return s.resident
 	}
 	return math.NaN()
 }

@@ -25,12 +25,16 @@ func targets() []target {
 	}
 }
 
-// targets returns the promises of what was measured.
+// targets returns the promises of what was measured; for some there are none.
 func (o *options) targets() []target {
-	if o.tls {
+	switch o.cmd {
+	case cmdBeside:
+		return targets()
+	case cmdTLS:
 		return tlsTargets()
+	case cmdValues, cmdSubscribers, cmdIdle, cmdOutage:
 	}
-	return targets()
+	return nil
 }
 
 // atLeast reports which way the target points.
