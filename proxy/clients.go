@@ -89,7 +89,7 @@ type clientLine struct {
 // is called here with the sum of what was found. Nothing of the session goes on meanwhile.
 func (s *session) askAll(frame, probe []byte, look func(w *worker, done func(found)), then func(found)) bool {
 	if !s.w.serving {
-		return s.hold(s.w.cmds.all[s.last]) // nobody can say whether the user may
+		return s.hold(s.last) // nobody can say whether the user may
 	}
 	return s.asking(frame, probe, func() {
 		s.asked = true
@@ -132,7 +132,7 @@ func (s *session) line() string {
 		s.who.db, subs[subChannel], subs[subPattern], subs[subShard], multi)
 	fmt.Fprintf(&b, " qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=%d rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=-1 resp=%d",
 		len(s.in), cap(s.in)-len(s.in), len(s.tx.log), s.pending(), cap(s.in)+cap(s.out)+cap(s.tx.log),
-		strings.ToLower(s.w.cmds.all[s.last].name), userName(s.who.user), s.who.proto)
+		strings.ToLower(cmp.Or(s.last, s.w.cmds.unknown).name), userName(s.who.user), s.who.proto)
 	if s.libName != "" || s.libVer != "" {
 		fmt.Fprintf(&b, " lib-name=%s lib-ver=%s", s.libName, s.libVer)
 	}

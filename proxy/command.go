@@ -49,7 +49,6 @@ type command struct {
 	name   string // upper case; container and subcommand joined by "|"
 	class  class
 	resend resend
-	id     int // index in the table, for counting
 	local  localFunc
 	again  *idempotent  // with resendSame: when
 	wide   bool         // depends on more than the keys it names
@@ -140,6 +139,7 @@ func newCommands(deny []string) *commands {
 	}
 	for _, n := range []string{
 		"CLIENT|TRACKING", "CLIENT|CACHING", "CLIENT|NO-TOUCH", "CLIENT|NO-EVICT", "MONITOR", "SCRIPT|DEBUG", "READONLY", "READWRITE", "ASKING",
+		"HIMPORT", // sets of fields that live as long as the connection, though its flags say write
 	} {
 		t.add(n, classSticky, resendRead, nil)
 	}
@@ -221,7 +221,7 @@ func KnownCommands() []string {
 }
 
 func (t *commands) add(name string, c class, r resend, f localFunc) *command {
-	cmd := &command{name: name, class: c, resend: r, id: len(t.all), local: f}
+	cmd := &command{name: name, class: c, resend: r, local: f}
 	t.all = append(t.all, cmd)
 	if len(name) > 8 {
 		t.long[name] = cmd

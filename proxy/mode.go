@@ -19,7 +19,10 @@ type mode struct {
 	// stickyCalls counts commands under way that make it so unless they fail: one
 	// that Redis does not know has changed nothing.
 	stickyCalls int
-	setup       [][]byte // commands that a new own pipe must repeat, such as CLIENT TRACKING ON
+	// doubts are the heads of commands that nobody knows, which keep the own pipe until
+	// the master has told what they are: see learn.go.
+	doubts []string
+	setup  [][]byte // commands that a new own pipe must repeat, such as CLIENT TRACKING ON
 
 	tx        transaction
 	watching  bool // WATCH is in force
@@ -81,7 +84,7 @@ func (s *session) pinned() bool { return s.w.opts.Dedicated || s.stateful() }
 // stateful reports whether the session has state on its own pipe that no other
 // connection has.
 func (s *session) stateful() bool {
-	return s.sticky || s.stickyCalls > 0 || s.tx.active || s.watching || s.blocking || s.subCalls > 0 || len(s.subs) > 0 ||
+	return s.sticky || s.stickyCalls > 0 || len(s.doubts) > 0 || s.tx.active || s.watching || s.blocking || s.subCalls > 0 || len(s.subs) > 0 ||
 		s.stream != streamOff
 }
 
@@ -210,8 +213,13 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 			s.tx.record(frame)
 		}
 		m = m&^metaWrite | metaTx
-		if c := cmd.class; c == classLocal || c == classSticky || c == classSubscribe {
-			s.sticky = true // what it does to the connection takes effect at EXEC
+		switch cmd.class {
+		case classSticky, classLocal, classSubscribe: // what it does to the connection takes effect at EXEC
+			if cmd == s.w.cmds.unknown {
+				s.doubt(frame)
+				break
+			}
+			s.sticky = true
 			s.noteQueued(frame, cmd)
 		}
 	}
@@ -299,7 +307,7 @@ func (s *session) remember(frame []byte, cmd *command) {
 // effect that a new connection would need.
 func (s *session) unremember(cmd *command) {
 	for i, frame := range slices.Backward(s.setup) {
-		if s.w.cmds.find(frame) == cmd {
+		if s.w.find(frame) == cmd {
 			s.setup = slices.Delete(s.setup, i, i+1)
 			return
 		}
@@ -350,7 +358,7 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 	case classShared, classScan, classScript, classLocal, classMulti, classWatch, classDenied, classContainer:
 	case classSticky:
 		s.stickyCalls--
-		s.sticky = s.sticky || reply[0] != '-'
+		s.sticky = s.sticky || reply[0] != '-' && e.cmd != s.w.cmds.unknown // which is a doubt
 		if reply[0] == '-' {
 			s.unremember(e.cmd)
 		}

@@ -95,7 +95,7 @@ func (s *session) restoreTx(p *pipe) {
 		frame := t.log[pos : pos+n]
 		pos += n
 		if i >= t.answered {
-			cmd := s.w.cmds.find(frame)
+			cmd := s.w.find(frame)
 			p.send(s, frame, cmd, metaOrder|metaTx)
 			continue
 		}
