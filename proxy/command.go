@@ -279,8 +279,9 @@ func (t *commands) byName(name []byte) *command {
 	return t.byLongName(name)
 }
 
-// maxName is longer than every name in the table.
-const maxName = 40
+// maxName is the longest name that is known, with that of a subcommand; longer ones
+// are unknown, and deny_commands takes none (internal/config).
+const maxName = 128
 
 func (t *commands) byLongName(name []byte) *command {
 	var buf [maxName]byte

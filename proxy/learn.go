@@ -29,9 +29,6 @@ const (
 	learntMax = 10 * time.Minute
 	// wantEvery is how often one loop asks for a table at most.
 	wantEvery = time.Second
-	// maxLearntName is longer than the names of commands that are learnt, a container's
-	// and its subcommand's together.
-	maxLearntName = 128
 	// maxLearnt bounds the commands that are learnt; more stay unknown.
 	maxLearnt = 1 << 14
 )
@@ -83,7 +80,7 @@ func (l *learnt) add(c resp.Value, container string, known *commands, renamed bo
 	if container != "" && !strings.HasPrefix(name, container+"|") {
 		name = container + "|" + name
 	}
-	if name == "" || len(name) > maxLearntName {
+	if name == "" || len(name) > maxName {
 		return
 	}
 	var subs []resp.Value
@@ -133,7 +130,7 @@ func keyed(c resp.Value) bool {
 
 // find returns what is known of a command in array form; nil if nothing is.
 func (l *learnt) find(frame []byte) *command {
-	var buf [maxLearntName]byte
+	var buf [maxName]byte
 	name, next := resp.Arg(frame, 0)
 	n := copy(buf[:], name)
 	if n < len(name) {
@@ -234,13 +231,13 @@ func (s *session) doubt(frame []byte) {
 	name, next := resp.Arg(frame, 0)
 	sub, _ := resp.Arg(frame, next)
 	words := [][]byte{name}
-	if sub != nil && len(sub) <= maxLearntName {
+	if sub != nil && len(sub) <= maxName {
 		words = append(words, sub)
 	}
 	head := string(resp.AppendCommand(nil, words...))
 	switch {
 	case slices.Contains(s.doubts, head):
-	case len(name) > maxLearntName || len(s.doubts) == maxDoubts:
+	case len(name) > maxName || len(s.doubts) == maxDoubts:
 		s.sticky = true
 	default:
 		s.doubts = append(s.doubts, head)

@@ -66,7 +66,7 @@ func (s *session) restore(p *pipe) {
 	for _, f := range s.setup {
 		p.sendInternal(f, func([]byte) {})
 	}
-	if s.lostOwn && len(s.setup) > 0 && s.who.proto == 3 {
+	if s.lostOwn && s.who.proto == 3 && s.tracks() {
 		// Whatever the client has cached may be stale (CLIENT TRACKING).
 		s.reply([]byte(">2\r\n$10\r\ninvalidate\r\n_\r\n"))
 	}
@@ -76,6 +76,18 @@ func (s *session) restore(p *pipe) {
 	}
 	s.restoreTx(p)
 	s.lostOwn = false
+}
+
+// tracks reports whether the session has CLIENT TRACKING on.
+func (s *session) tracks() bool {
+	on := false
+	for _, f := range s.setup {
+		if s.w.cmds.find(f).name == "CLIENT|TRACKING" {
+			args := resp.Args(nil, f)
+			on = len(args) > 2 && equalFold(string(args[2]), "on")
+		}
+	}
+	return on
 }
 
 func (s *session) restoreTx(p *pipe) {
