@@ -453,3 +453,42 @@ func TestRetiredPipeLostDoesNotReplaceItsSuccessor(t *testing.T) {
 		t.Error("a second shared pipe was opened")
 	}
 }
+
+// What a client has cached is void after a failover only if it tracks.
+func TestInvalidationAfterAFailoverIsForThoseThatTrack(t *testing.T) {
+	for name, tt := range map[string]struct {
+		commands []string
+		want     string
+	}{
+		"tracks":       {[]string{"CLIENT TRACKING ON"}, ">2\r\n$10\r\ninvalidate\r\n_\r\n"},
+		"did once":     {[]string{"CLIENT TRACKING ON", "CLIENT TRACKING OFF"}, ""},
+		"never did":    {[]string{"CLIENT NO-TOUCH ON"}, ""},
+		"tells a name": {[]string{"CLIENT SETINFO LIB-NAME x"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := dedicated(t)
+			c := r.client()
+			c.send("HELLO 3")
+			b := r.accept()
+			b.expect("HELLO 3")
+			b.reply(helloMaster)
+			b.expect("HELLO 3")
+			b.reply(helloMaster)
+			c.expect(helloMaster)
+			c.send(tt.commands...)
+			b.expect(tt.commands...)
+			b.reply(strings.Repeat("+OK\r\n", len(tt.commands)))
+			c.expect(strings.Repeat("+OK\r\n", len(tt.commands)))
+			c.send("GET a")
+			b.expect("GET a")
+			r.serve(nodeB, 2)
+			b = r.accept()
+			b.expect("HELLO 3")
+			b.reply(helloMaster)
+			b.expect(tt.commands...)
+			b.expect("GET a")
+			b.reply(strings.Repeat("+OK\r\n", len(tt.commands)) + "_\r\n")
+			c.expect(tt.want + "_\r\n")
+		})
+	}
+}
