@@ -1,8 +1,8 @@
 package proxy
 
 import (
+	"bytes"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
@@ -31,6 +31,9 @@ type mode struct {
 	blockedAt time.Duration
 	unblocked bool // we have asked Redis to end the call
 
+	more      int  // what EXEC still answers, behind its reply: see queued.go
+	moreMuted bool // and nobody wants it
+
 	subs       map[subscription]struct{}
 	subCalls   int // SUBSCRIBE and kin under way
 	restoreSub int // confirmations of our own SUBSCRIBEs to swallow
@@ -54,9 +57,7 @@ type transaction struct {
 	refused  bool   // EXEC must fail: one of its commands was refused here
 	ending   bool   // EXEC or DISCARD is under way
 	void     bool   // MULTI was refused: what is under way behind it is not queued
-	db       int    // one more than the database that a queued SELECT moves to; 0: none does
-	name     string // that a queued CLIENT SETNAME gives
-	named    bool   // there is one
+	effects  []queuedEffect
 }
 
 // txLogLimit bounds a recording; a longer transaction is aborted if its
@@ -220,7 +221,7 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 				break
 			}
 			s.sticky = true
-			s.noteQueued(frame, cmd)
+			s.tx.noteQueued(frame, cmd)
 		}
 	}
 	p.send(s, frame, cmd, m)
@@ -228,23 +229,6 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 
 // txBroken reports whether EXEC must fail.
 func (s *session) txBroken() bool { return s.watchLost || s.tx.aborted || s.tx.refused }
-
-// noteQueued remembers the database that a queued SELECT moves to at EXEC, and the
-// name that a queued CLIENT SETNAME gives.
-func (s *session) noteQueued(frame []byte, cmd *command) {
-	args := resp.Args(nil, frame)
-	last := args[len(args)-1]
-	switch cmd.name {
-	case "SELECT":
-		if db, err := strconv.Atoi(string(last)); err == nil && db >= 0 {
-			s.tx.db = db + 1
-		}
-	case "CLIENT|SETNAME":
-		if len(args) == 3 && validName(last) {
-			s.tx.name, s.tx.named = string(last), true
-		}
-	}
-}
 
 // refuseExec ends a transaction that may not run: on the backend by DISCARD, to
 // the client as a touched WATCH key or as EXECABORT. Nothing of the session is
@@ -326,10 +310,8 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 				s.tx = transaction{}
 			}
 		}
-		if s.tx.void && e.cmd.name == "SELECT" && reply[0] == '+' {
-			s.detach()
-			s.who.db = s.tx.db - 1
-			p.id = s.who
+		if s.tx.void && reply[0] != '-' {
+			s.executedAtOnce(p, &e)
 		}
 		return
 	}
@@ -339,18 +321,17 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 			s.tx.ending, s.tx.refused = false, true // not allowed: it goes on, and EXEC will fail
 			return
 		}
-		if db := s.tx.db; db > 0 && e.cmd.class == classExec && reply[0] == '*' && reply[1] != '-' {
-			s.detach()
-			s.who.db = db - 1 // its own pipe is there already, and stays: the session is sticky
-			p.id = s.who
-		}
-		if s.tx.named && e.cmd.class == classExec && reply[0] == '*' && reply[1] != '-' {
-			s.name, p.name = s.tx.name, s.tx.name
+		if e.cmd.class == classExec && reply[0] == '*' {
+			s.executed(p, &e, reply)
 		}
 		s.tx = transaction{}
-		s.watching, s.watchLost = false, false
+		if reply[0] != '-' || !bytes.HasSuffix(reply, []byte(" without MULTI\r\n")) { // which goes on watching
+			s.watching, s.watchLost = false, false
+		}
 	case classUnwatch:
-		s.watching, s.watchLost = false, false
+		if reply[0] != '-' {
+			s.watching, s.watchLost = false, false
+		}
 	case classBlock, classMayBlock, classOwn, classWait:
 		s.callEnded(p)
 	case classSubscribe:

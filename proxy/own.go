@@ -147,7 +147,7 @@ func (s *session) ownLost() {
 	s.lostOwn = true
 	s.blocking = false
 	s.subCalls, s.stickyCalls = 0, 0 // what is sent again counts again
-	s.restoreSub = 0
+	s.restoreSub, s.more = 0, 0
 	if s.watching {
 		s.watchLost = true
 	}

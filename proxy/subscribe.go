@@ -62,12 +62,7 @@ func (s *session) takesFrame(p *pipe, frame []byte) bool {
 			p.internal = p.internal[1:]
 			return true // the client was told before the failover
 		}
-		if len(s.subs) < maxSubs {
-			if s.subs == nil {
-				s.subs = make(map[subscription]struct{})
-			}
-			s.subs[subscription{kind, string(channel)}] = struct{}{}
-		}
+		s.subscribe(subscription{kind, string(channel)})
 	case pubsubUnsubscribed:
 		delete(s.subs, subscription{kind, string(channel)})
 	case pubsubNone:
@@ -76,6 +71,17 @@ func (s *session) takesFrame(p *pipe, frame []byte) bool {
 	s.reply(frame)
 	s.confirmed(p, kind, what)
 	return true
+}
+
+// subscribe notes what a new own pipe must subscribe to.
+func (s *session) subscribe(sub subscription) {
+	if len(s.subs) >= maxSubs {
+		return
+	}
+	if s.subs == nil {
+		s.subs = make(map[subscription]struct{})
+	}
+	s.subs[sub] = struct{}{}
 }
 
 // answersOther reports whether the next reply is that of a client's command other
