@@ -28,6 +28,10 @@ func TestResetEndsReplyOff(t *testing.T) {
 	c.send("CLIENT REPLY OFF", "RESET x", "CLIENT GETNAME", "RESET", "CLIENT GETNAME")
 	b.expect("RESET x")
 	b.reply("-ERR wrong number of arguments for 'reset' command\r\n")
+	for range 2 {
+		b.expect("CLIENT GETNAME")
+		b.reply("$1\r\nx\r\n")
+	}
 	c.expect("+RESET\r\n$-1\r\n")
 }
 
@@ -124,6 +128,8 @@ func TestNameGivenInATransaction(t *testing.T) {
 			b := r.backend()
 			b.expect("MULTI", "CLIENT SETNAME n", "EXEC")
 			b.reply("+OK\r\n+QUEUED\r\n" + tt.exec)
+			b.expect("CLIENT GETNAME")
+			b.reply("$-1\r\n")
 			c.expect("+OK\r\n+QUEUED\r\n" + tt.exec + tt.want)
 		})
 	}
@@ -234,4 +240,43 @@ func TestLoginInATransaction(t *testing.T) {
 	if want := (identity{"jim", "secret", 0, 3}); c.s.who != want || c.s.name != "n" || !c.s.tracks() {
 		t.Errorf("it is %v with name %q, tracks: %v; want %v with n, which tracks", c.s.who, c.s.name, c.s.tracks(), want)
 	}
+}
+
+func TestWatchBehindUnwatch(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("WATCH a", "UNWATCH", "WATCH b")
+	b := r.backend()
+	b.expect("WATCH a", "UNWATCH", "WATCH b")
+	b.reply("+OK\r\n+OK\r\n+OK\r\n")
+	if !c.s.watching || c.s.own == nil {
+		t.Error("its connection is given to others, which still watches")
+	}
+}
+
+func TestNamesAreRedisToAllow(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	for cmd, probe := range map[string]string{
+		"CLIENT SETNAME me": "CLIENT SETNAME not a name", "CLIENT GETNAME": "CLIENT GETNAME", "client setname a b": "client setname a b",
+		"CLIENT SETINFO LIB-NAME x": "CLIENT SETINFO LIB-NAME not a name", "CLIENT SETINFO x": "CLIENT SETINFO x",
+	} {
+		c.send(cmd)
+		b.expect(probe)
+		b.reply("-NOPERM not you\r\n")
+		c.expect("-NOPERM not you\r\n")
+	}
+	if c.s.name != "" || c.s.libName != "" {
+		t.Errorf("it is named %q and %q all the same", c.s.name, c.s.libName)
+	}
+	c.send("CLIENT SETNAME me", "CLIENT SETINFO lib-name x")
+	b.expect("CLIENT SETNAME not a name")
+	b.reply(badName)
+	b.expect("CLIENT SETINFO lib-name not a name")
+	b.reply("-ERR lib-name cannot contain spaces, newlines or special characters.\r\n")
+	c.expect("+OK\r\n+OK\r\n")
+	r.hold() // nobody can be asked
+	c.send("CLIENT GETNAME")
+	c.expect("$2\r\nme\r\n")
 }

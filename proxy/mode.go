@@ -336,7 +336,9 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 		s.callEnded(p)
 	case classSubscribe:
 		s.subCalls-- // it was refused: confirmations do not come this way
-	case classShared, classScan, classScript, classLocal, classMulti, classWatch, classDenied, classContainer:
+	case classWatch:
+		s.watching = s.watching || reply[0] != '-' // an UNWATCH before it was answered meanwhile
+	case classShared, classScan, classScript, classLocal, classMulti, classDenied, classContainer:
 	case classSticky:
 		s.stickyCalls--
 		s.sticky = s.sticky || reply[0] != '-' && e.cmd != s.w.cmds.unknown // which is a doubt
