@@ -125,14 +125,18 @@ func (s *session) line() string {
 	if s.tx.active {
 		multi = len(s.tx.frames) - 1
 	}
+	redir := int64(-1)
+	if on, id := s.tracking(); on {
+		redir = id
+	}
 	now := s.w.loopNow()
 	var b strings.Builder
 	fmt.Fprintf(&b, "id=%d addr=%s laddr=%s fd=0 name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d",
 		s.id, s.conn.RemoteAddr(), s.conn.LocalAddr(), s.name, (now-s.born)/time.Second, max(0, now-s.seen)/time.Second, s.flags(),
 		s.who.db, subs[subChannel], subs[subPattern], subs[subShard], multi)
-	fmt.Fprintf(&b, " qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=%d rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=-1 resp=%d",
+	fmt.Fprintf(&b, " qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=%d rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=%d resp=%d",
 		len(s.in), cap(s.in)-len(s.in), len(s.tx.log), s.pending(), cap(s.in)+cap(s.out)+cap(s.tx.log),
-		strings.ToLower(cmp.Or(s.last, s.w.cmds.unknown).name), userName(s.who.user), s.who.proto)
+		strings.ToLower(cmp.Or(s.last, s.w.cmds.unknown).name), userName(s.who.user), redir, s.who.proto)
 	if s.libName != "" || s.libVer != "" {
 		fmt.Fprintf(&b, " lib-name=%s lib-ver=%s", s.libName, s.libVer)
 	}
@@ -142,6 +146,7 @@ func (s *session) line() string {
 
 // flags are the client's, as one letter each.
 func (s *session) flags() string {
+	tracks, _ := s.tracking()
 	var f []byte
 	for _, x := range []struct {
 		on   bool
@@ -150,6 +155,7 @@ func (s *session) flags() string {
 		{s.subscribed(), 'P'},
 		{s.tx.active, 'x'},
 		{s.blocking, 'b'},
+		{tracks, 't'},
 		{s.txBroken(), 'd'},
 		{s.conn.RemoteAddr() == "unix", 'U'},
 	} {

@@ -230,6 +230,11 @@ func TestQueuedCommandsThatFail(t *testing.T) {
 	}
 }
 
+func tracks(s *session) bool {
+	on, _ := s.tracking()
+	return on
+}
+
 func TestLoginInATransaction(t *testing.T) {
 	r := serving(t)
 	c := r.client()
@@ -237,8 +242,8 @@ func TestLoginInATransaction(t *testing.T) {
 	b := r.backend()
 	b.expect("MULTI", "AUTH joe right", "HELLO 3 AUTH jim secret SETNAME n", "CLIENT TRACKING ON", "EXEC")
 	b.reply("+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n+OK\r\n" + helloMaster + "+OK\r\n")
-	if want := (identity{"jim", "secret", 0, 3}); c.s.who != want || c.s.name != "n" || !c.s.tracks() {
-		t.Errorf("it is %v with name %q, tracks: %v; want %v with n, which tracks", c.s.who, c.s.name, c.s.tracks(), want)
+	if want := (identity{"jim", "secret", 0, 3}); c.s.who != want || c.s.name != "n" || !tracks(c.s) {
+		t.Errorf("it is %v with name %q, tracks: %v; want %v with n, which tracks", c.s.who, c.s.name, tracks(c.s), want)
 	}
 }
 
@@ -279,4 +284,22 @@ func TestNamesAreRedisToAllow(t *testing.T) {
 	r.hold() // nobody can be asked
 	c.send("CLIENT GETNAME")
 	c.expect("$2\r\nme\r\n")
+}
+
+func TestSubscribeInATransactionThatIsNotAnswered(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("HELLO 3")
+	shared := r.accept()
+	shared.expect("HELLO 3")
+	shared.reply(helloMaster)
+	c.wire.got = nil
+	c.send("CLIENT REPLY OFF", "MULTI", "UNSUBSCRIBE", "SUBSCRIBE a b", "GET x", "SUBSCRIBE c", "EXEC")
+	b := r.accept()
+	b.expect("HELLO 3")
+	b.reply(helloMaster)
+	none := ">3\r\n$11\r\nunsubscribe\r\n_\r\n:0\r\n"
+	a, bb, cc := ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n", ">3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n", ">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:3\r\n"
+	b.reply("+OK\r\n" + strings.Repeat("+QUEUED\r\n", 4) + "*4\r\n" + none + a + bb + "$1\r\n1\r\n" + cc)
+	c.expect(none + a + bb + cc)
 }

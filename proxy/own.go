@@ -37,6 +37,9 @@ func (s *session) pin(cmd *command) *pipe {
 		return nil
 	}
 	s.restore(s.own)
+	if s.closing {
+		return nil
+	}
 	return s.own
 }
 
@@ -66,7 +69,14 @@ func (s *session) restore(p *pipe) {
 	for _, f := range s.setup {
 		p.sendInternal(f, func([]byte) {})
 	}
-	if s.lostOwn && s.who.proto == 3 && s.tracks() {
+	on, redirect := s.tracking()
+	if s.lostOwn && on && redirect > 0 {
+		// Those that it told of changes have other connections now, or soon.
+		s.w.log.Info("client ended: its invalidations were redirected on a connection that is lost", "client", s.conn.RemoteAddr())
+		s.abort()
+		return
+	}
+	if s.lostOwn && on && s.who.proto == 3 {
 		// Whatever the client has cached may be stale (CLIENT TRACKING).
 		s.reply([]byte(">2\r\n$10\r\ninvalidate\r\n_\r\n"))
 	}
@@ -76,18 +86,6 @@ func (s *session) restore(p *pipe) {
 	}
 	s.restoreTx(p)
 	s.lostOwn = false
-}
-
-// tracks reports whether the session has CLIENT TRACKING on.
-func (s *session) tracks() bool {
-	on := false
-	for _, f := range s.setup {
-		if s.w.cmds.find(f).name == "CLIENT|TRACKING" {
-			args := resp.Args(nil, f)
-			on = len(args) > 2 && equalFold(string(args[2]), "on")
-		}
-	}
-	return on
 }
 
 func (s *session) restoreTx(p *pipe) {

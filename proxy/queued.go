@@ -52,6 +52,9 @@ func (s *session) executed(p *pipe, e *entry, reply []byte) {
 		pos += s.takeEffect(p, &q, &who)
 	}
 	s.more, s.moreMuted = pos-next, e.meta&metaSilent != 0
+	if s.moreMuted {
+		s.passPushes(v.Elem)
+	}
 	s.become(p, who)
 }
 
@@ -148,13 +151,35 @@ func (s *session) queuedSubscribe(name string, channels [][]byte) int {
 	return len(channels)
 }
 
+// passPushes sends those of EXEC's elements that no CLIENT REPLY OFF keeps back: in
+// RESP3 confirmations are pushes.
+func (s *session) passPushes(elems []resp.Value) {
+	for _, e := range elems {
+		if e.Type != '>' {
+			continue
+		}
+		b := resp.AppendPush(nil, len(e.Elem))
+		for _, f := range e.Elem {
+			switch {
+			case f.Null:
+				b = append(b, "_\r\n"...)
+			case f.Type == ':':
+				b = resp.AppendInt(b, f.Int())
+			default:
+				b = resp.AppendBulk(b, f.Str)
+			}
+		}
+		s.reply(b)
+	}
+}
+
 // takesMore passes on what follows EXEC's reply. It returns false if nothing more is
 // due.
 func (s *session) takesMore(p *pipe, frame []byte) bool {
 	if s.more == 0 {
 		return false
 	}
-	if !s.moreMuted {
+	if !s.moreMuted || frame[0] == '>' {
 		s.reply(frame)
 	}
 	if s.more--; s.more == 0 {
