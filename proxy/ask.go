@@ -41,7 +41,7 @@ func (s *session) asking(frame, probe []byte, then func()) bool {
 		case reply == nil:
 			s.pullAsked(again)
 			s.takeBack()
-		case reply[0] == '-' && !bytes.HasPrefix(reply, []byte("-ERR No such client\r")):
+		case reply[0] == '-' && !provoked(reply):
 			s.reply(reply)
 		default:
 			then()
@@ -51,6 +51,12 @@ func (s *session) asking(frame, probe []byte, then func()) bool {
 		s.resume()
 	})
 	return true
+}
+
+// provoked reports whether an error is what a probe was made to get.
+func provoked(reply []byte) bool {
+	return bytes.HasPrefix(reply, []byte("-ERR No such client\r")) ||
+		bytes.HasPrefix(reply, []byte("-ERR ")) && bytes.HasSuffix(reply, []byte(" cannot contain spaces, newlines or special characters.\r\n"))
 }
 
 // pullAsked takes a command back of which Redis was asked, with the CLIENT REPLY SKIP

@@ -89,7 +89,7 @@ type clientLine struct {
 // is called here with the sum of what was found. Nothing of the session goes on meanwhile.
 func (s *session) askAll(frame, probe []byte, look func(w *worker, done func(found)), then func(found)) bool {
 	if !s.w.serving {
-		return s.hold(s.w.cmds.all[s.last]) // nobody can say whether the user may
+		return s.hold(s.last) // nobody can say whether the user may
 	}
 	return s.asking(frame, probe, func() {
 		s.asked = true
@@ -125,14 +125,18 @@ func (s *session) line() string {
 	if s.tx.active {
 		multi = s.tx.len() - 1
 	}
+	redir := int64(-1)
+	if on, id := s.tracking(); on {
+		redir = id
+	}
 	now := s.w.loopNow()
 	var b strings.Builder
 	fmt.Fprintf(&b, "id=%d addr=%s laddr=%s fd=0 name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d",
 		s.id, s.conn.RemoteAddr(), s.conn.LocalAddr(), s.name, (now-s.born)/time.Second, max(0, now-s.seen)/time.Second, s.flags(),
 		s.who.db, subs[subChannel], subs[subPattern], subs[subShard], multi)
-	fmt.Fprintf(&b, " qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=%d rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=-1 resp=%d",
+	fmt.Fprintf(&b, " qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=%d rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=%d resp=%d",
 		len(s.in), cap(s.in)-len(s.in), len(s.tx.log), s.pending(), cap(s.in)+cap(s.out)+cap(s.tx.log),
-		strings.ToLower(s.w.cmds.all[s.last].name), userName(s.who.user), s.who.proto)
+		strings.ToLower(cmp.Or(s.last, s.w.cmds.unknown).name), userName(s.who.user), redir, s.who.proto)
 	if s.libName != "" || s.libVer != "" {
 		fmt.Fprintf(&b, " lib-name=%s lib-ver=%s", s.libName, s.libVer)
 	}
@@ -142,6 +146,7 @@ func (s *session) line() string {
 
 // flags are the client's, as one letter each.
 func (s *session) flags() string {
+	tracks, _ := s.tracking()
 	var f []byte
 	for _, x := range []struct {
 		on   bool
@@ -150,6 +155,7 @@ func (s *session) flags() string {
 		{s.subscribed(), 'P'},
 		{s.tx.active, 'x'},
 		{s.blocking, 'b'},
+		{tracks, 't'},
 		{s.txBroken(), 'd'},
 		{s.conn.RemoteAddr() == "unix", 'U'},
 	} {
@@ -174,44 +180,60 @@ func (s *session) clientKill(frame []byte) bool {
 				}
 			})
 	}
-	if len(args)%2 != 0 || len(args) < 4 {
+	want, probe, skipMe := killFilter(args)
+	if want == nil {
 		return s.ask(frame, resp.AppendCommand(nil, "CLIENT", "KILL"), func() { s.replyError("ERR syntax error") })
 	}
-	want, probe, skipMe := killFilter(args)
 	return s.kill(frame, probe, func(o *session) bool { return want(o) && (o != s || !skipMe) },
 		func(n int) { s.reply(resp.AppendInt(nil, int64(n))) })
 }
 
-// killFilter reads the filters of CLIENT KILL. probe has them too, but matches nobody.
+// killFilter reads the filters of CLIENT KILL; want is nil if there are none, or one is
+// incomplete. probe has them too, but matches nobody: Redis judges it. Of a filter that
+// is there twice Redis obeys the last. Valkey takes several ids behind ID.
 func killFilter(args [][]byte) (want func(*session) bool, probe []byte, skipMe bool) {
 	skipMe = true
-	var tests []func(*session) bool
+	tests := make(map[string]func(*session) bool)
 	words := slices.Clone(args)
 	hasID := false
-	for i := 2; i+1 < len(args); i += 2 {
-		v := string(args[i+1])
-		switch strings.ToLower(string(args[i])) {
+	if len(args) < 4 {
+		return nil, nil, false
+	}
+	for i := 2; i < len(args); {
+		filter := strings.ToLower(string(args[i]))
+		i++
+		if i == len(args) {
+			return nil, nil, false
+		}
+		v := string(args[i])
+		first := i
+		for i++; i < len(args) && isInteger(args[i]); i++ { // a filter is no number
+		}
+		switch filter {
 		case "id":
-			n, err := strconv.ParseInt(v, 10, 64)
-			if err == nil && n > 0 {
-				words[i+1], hasID = []byte(noClient), true
+			ids := make(map[int64]bool)
+			for j := first; j < i; j++ {
+				if n, err := strconv.ParseInt(string(args[j]), 10, 64); err == nil && n > 0 {
+					ids[n] = true
+					words[j], hasID = []byte(noClient), true
+				}
 			}
-			tests = append(tests, func(o *session) bool { return o.id == n })
+			tests[filter] = func(o *session) bool { return ids[o.id] }
 		case "type":
-			tests = append(tests, func(o *session) bool { return o.kind() == strings.ToLower(v) })
+			tests[filter] = func(o *session) bool { return o.kind() == strings.ToLower(v) }
 		case "user":
-			tests = append(tests, func(o *session) bool { return userName(o.who.user) == v })
+			tests[filter] = func(o *session) bool { return userName(o.who.user) == v }
 		case "addr":
-			tests = append(tests, func(o *session) bool { return o.conn.RemoteAddr() == v })
+			tests[filter] = func(o *session) bool { return o.conn.RemoteAddr() == v }
 		case "laddr":
-			tests = append(tests, func(o *session) bool { return o.conn.LocalAddr() == v })
+			tests[filter] = func(o *session) bool { return o.conn.LocalAddr() == v }
 		case "skipme":
 			skipMe = !equalFold(v, "no")
 		case "maxage":
 			n, _ := strconv.ParseInt(v, 10, 64)
-			tests = append(tests, func(o *session) bool { return int64((o.w.loopNow()-o.born)/time.Second) >= n })
+			tests[filter] = func(o *session) bool { return int64((o.w.loopNow()-o.born)/time.Second) >= n }
 		default: // Redis has said that it knows it: it may mean less than it seems
-			tests = append(tests, func(*session) bool { return false })
+			tests[filter] = func(*session) bool { return false }
 		}
 	}
 	if !hasID {
@@ -225,6 +247,11 @@ func killFilter(args [][]byte) (want func(*session) bool, probe []byte, skipMe b
 		}
 		return true
 	}, resp.AppendCommand(nil, words...), skipMe
+}
+
+func isInteger(b []byte) bool {
+	_, err := strconv.ParseInt(string(b), 10, 64)
+	return err == nil
 }
 
 // kill ends the clients that want picks. The one that asks gets its answer first.

@@ -14,6 +14,9 @@ import (
 	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
 )
 
+// badName is what Redis says to the probe of CLIENT SETNAME, if the user may call it.
+const badName = "-ERR Client names cannot contain spaces, newlines or special characters.\r\n"
+
 func TestClientsSeeThemselvesAndOthers(t *testing.T) {
 	r := serving(t)
 	c, d := r.client(), r.client()
@@ -23,6 +26,8 @@ func TestClientsSeeThemselvesAndOthers(t *testing.T) {
 	b.reply(":77\r\n")
 	c.expect(":1\r\n")
 	d.send("CLIENT SETNAME dave", "CLIENT LIST ID 2 9")
+	b.expect("CLIENT SETNAME not a name")
+	b.reply(badName)
 	b.expect("CLIENT LIST ID 2 9")
 	b.reply("$1\r\n\n\r\n")
 	d.wire.r.turn()
@@ -57,12 +62,29 @@ func TestClientCommandsAreRedisToAllow(t *testing.T) {
 	for cmd, probe := range map[string]string{
 		"CLIENT ID": "CLIENT ID", "CLIENT INFO": "CLIENT INFO", "CLIENT LIST": "CLIENT LIST", "CLIENT LIST FOO": "CLIENT LIST FOO",
 		"CLIENT KILL 1.2.3.4:5": "CLIENT KILL 0.0.0.0:0", "CLIENT KILL ID 3": "CLIENT KILL ID 9223372036854775807",
-		"CLIENT KILL ID x": "CLIENT KILL ID x ID 9223372036854775807", "CLIENT UNBLOCK 3 ERROR": "CLIENT UNBLOCK 9223372036854775807 ERROR",
+		"CLIENT KILL ID 3 4 SKIPME no":    "CLIENT KILL ID 9223372036854775807 9223372036854775807 SKIPME no",
+		"CLIENT KILL NOT-ID 3 4 ID 7 8 9": "CLIENT KILL NOT-ID 3 4 ID 9223372036854775807 9223372036854775807 9223372036854775807",
+		"CLIENT KILL TYPE normal 7":       "CLIENT KILL TYPE normal 7 ID 9223372036854775807",
+		"CLIENT KILL ID x":                "CLIENT KILL ID x ID 9223372036854775807", "CLIENT UNBLOCK 3 ERROR": "CLIENT UNBLOCK 9223372036854775807 ERROR",
 	} {
 		c.send(cmd)
 		b.expect(probe)
 		b.reply("-NOPERM not you\r\n")
 		c.expect("-NOPERM not you\r\n")
+	}
+}
+
+// Valkey 8.1 takes several ids. None of them may hit the sidecar's own connections.
+func TestKillSeveralIDs(t *testing.T) {
+	r := serving(t)
+	c, d, e := r.client(), r.client(), r.client()
+	b := warm(r, c)
+	c.send("CLIENT KILL ID 2 3 99 ID 3 4")
+	b.expect("CLIENT KILL ID " + strings.TrimSpace(strings.Repeat(noClient+" ", 3)) + " ID " + noClient + " " + noClient)
+	b.reply(":0\r\n")
+	c.expect(":1\r\n") // as Redis, which obeys the last of two
+	if d.s.closing || !e.s.closing {
+		t.Error("the wrong client was ended")
 	}
 }
 

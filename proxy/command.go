@@ -49,7 +49,6 @@ type command struct {
 	name   string // upper case; container and subcommand joined by "|"
 	class  class
 	resend resend
-	id     int // index in the table, for counting
 	local  localFunc
 	again  *idempotent  // with resendSame: when
 	wide   bool         // depends on more than the keys it names
@@ -140,6 +139,7 @@ func newCommands(deny []string) *commands {
 	}
 	for _, n := range []string{
 		"CLIENT|TRACKING", "CLIENT|CACHING", "CLIENT|NO-TOUCH", "CLIENT|NO-EVICT", "MONITOR", "SCRIPT|DEBUG", "READONLY", "READWRITE", "ASKING",
+		"HIMPORT", // sets of fields that live as long as the connection, though its flags say write
 	} {
 		t.add(n, classSticky, resendRead, nil)
 	}
@@ -221,7 +221,7 @@ func KnownCommands() []string {
 }
 
 func (t *commands) add(name string, c class, r resend, f localFunc) *command {
-	cmd := &command{name: name, class: c, resend: r, id: len(t.all), local: f}
+	cmd := &command{name: name, class: c, resend: r, local: f}
 	t.all = append(t.all, cmd)
 	if len(name) > 8 {
 		t.long[name] = cmd
@@ -279,8 +279,9 @@ func (t *commands) byName(name []byte) *command {
 	return t.byLongName(name)
 }
 
-// maxName is longer than every name in the table.
-const maxName = 40
+// maxName is the longest name that is known, with that of a subcommand; longer ones
+// are unknown, and deny_commands takes none (internal/config).
+const maxName = 128
 
 func (t *commands) byLongName(name []byte) *command {
 	var buf [maxName]byte

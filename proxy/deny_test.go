@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -14,9 +15,11 @@ func denying(tb testing.TB, names ...string) *rig {
 }
 
 func TestDeniedCommands(t *testing.T) {
-	r := denying(t, "flushall", "CLIENT|KILL", "ACL", "ft.drop", "DEBUG|SLEEP", "GRAPH|DELETE")
+	r := denying(t, "flushall", "CLIENT|KILL", "ACL", "ft.drop", "DEBUG|SLEEP", "GRAPH|DELETE",
+		"LONG|"+strings.Repeat("x", 123), strings.Repeat("y", 128))
 	c := r.client()
-	for _, cmd := range []string{"FLUSHALL", "client kill x", "ACL WHOAMI", "acl", "FT.DROP i", "DEBUG sleep 1", "GRAPH DELETE g"} {
+	for _, cmd := range []string{"FLUSHALL", "client kill x", "ACL WHOAMI", "acl", "FT.DROP i", "DEBUG sleep 1", "GRAPH DELETE g",
+		"long " + strings.Repeat("X", 123), strings.Repeat("Y", 128)} {
 		c.send(cmd)
 		c.expectError("ERR", "deny_commands")
 	}

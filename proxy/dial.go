@@ -374,6 +374,9 @@ func (w *worker) pipeLost(p *pipe, err error) {
 		return
 	}
 	w.stats.backendLost++
+	if p.carried {
+		w.unlearn()
+	}
 	w.log.Debug("backend connection lost", "addr", p.addr, "error", err)
 	if p.trialOf != nil {
 		w.endTrial(p)

@@ -98,6 +98,19 @@ func (s *session) dispatch(frame []byte, cmd *command) bool {
 		s.waitFor(p)
 		return false
 	}
+	if cmd.name == "CLIENT|GETREDIR" && s.own != nil && !s.w.opts.Dedicated && !s.tx.active && frame[1] == '2' && frame[2] == '\r' {
+		if _, id := s.tracking(); id > 0 && (s.who.proto == 3 || !s.subscribed()) {
+			return s.answer(resp.AppendInt(nil, id))
+		}
+	}
+	if s.redirects(frame, cmd) {
+		if s.unanswered() {
+			s.wait = waitDrain
+			return false
+		}
+		s.redirect(p, frame, cmd)
+		return true
+	}
 	s.transmit(p, frame, cmd)
 	return true
 }

@@ -1,6 +1,10 @@
 package proxy
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
 
 // What the differential test has found, each as a script.
 
@@ -24,6 +28,10 @@ func TestResetEndsReplyOff(t *testing.T) {
 	c.send("CLIENT REPLY OFF", "RESET x", "CLIENT GETNAME", "RESET", "CLIENT GETNAME")
 	b.expect("RESET x")
 	b.reply("-ERR wrong number of arguments for 'reset' command\r\n")
+	for range 2 {
+		b.expect("CLIENT GETNAME")
+		b.reply("$1\r\nx\r\n")
+	}
 	c.expect("+RESET\r\n$-1\r\n")
 }
 
@@ -120,7 +128,178 @@ func TestNameGivenInATransaction(t *testing.T) {
 			b := r.backend()
 			b.expect("MULTI", "CLIENT SETNAME n", "EXEC")
 			b.reply("+OK\r\n+QUEUED\r\n" + tt.exec)
+			b.expect("CLIENT GETNAME")
+			b.reply("$-1\r\n")
 			c.expect("+OK\r\n+QUEUED\r\n" + tt.exec + tt.want)
 		})
 	}
+}
+
+// What goes on watching must not go back to the pool: another client's EXEC would be
+// answered as if its own keys had changed.
+func TestErrorsThatDoNotEndWatch(t *testing.T) {
+	for cmd, reply := range map[string]string{
+		"EXEC":    "-ERR EXEC without MULTI\r\n",
+		"DISCARD": "-ERR DISCARD without MULTI\r\n",
+		"UNWATCH": "-NOPERM this user has no permissions to run the 'unwatch' command\r\n",
+	} {
+		t.Run(cmd, func(t *testing.T) {
+			r := serving(t)
+			c := r.client()
+			c.send("WATCH a", cmd)
+			b := r.backend()
+			b.expect("WATCH a", cmd)
+			b.reply("+OK\r\n" + reply)
+			c.expect("+OK\r\n" + reply)
+			if !c.s.watching || c.s.own == nil {
+				t.Error("its connection is given to others, which still watches")
+			}
+		})
+	}
+}
+
+func TestSubscribeInATransaction(t *testing.T) {
+	const (
+		one  = "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+		two  = "*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n"
+		exec = "*3\r\n" + one + two + "+OK\r\n" + "+OK\r\n" // the array holds the first three
+	)
+	r := serving(t)
+	c := r.client()
+	c.send("MULTI", "SUBSCRIBE a b", "SET x 1", "SELECT 3", "EXEC", "CLIENT GETNAME", "PING")
+	b := r.backend()
+	b.expect("MULTI", "SUBSCRIBE a b", "SET x 1", "SELECT 3", "EXEC")
+	b.reply("+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n" + exec[:len(exec)-5])
+	b.expect("CLIENT GETNAME") // it is Redis' to refuse now, in this mode
+	b.reply("+OK\r\n-ERR Can't execute\r\n")
+	b.expect("PING")
+	b.reply("*2\r\n$4\r\npong\r\n$0\r\n\r\n")
+	c.expect("+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n" + exec + "-ERR Can't execute\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n")
+	if len(c.s.subs) != 2 || c.s.who.db != 3 {
+		t.Errorf("subscriptions %v, database %d; want two, and 3", c.s.subs, c.s.who.db)
+	}
+	message := "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n"
+	b.reply(message)
+	c.expect(message)
+	r.serve(nodeB, 2)
+	b = r.accept()
+	b.expect("HELLO 2", "SELECT 3")
+	b.reply(helloMaster + "+OK\r\n")
+	b.expect("SUBSCRIBE", "SUBSCRIBE")
+	b.reply(one + two + message)
+	c.expect(message)
+	c.send("UNSUBSCRIBE")
+	b.expect("UNSUBSCRIBE")
+}
+
+func TestUnsubscribeInATransaction(t *testing.T) {
+	push := func(kind, ch string, n int) string {
+		return fmt.Sprintf(">3\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n:%d\r\n", len(kind), kind, len(ch), ch, n)
+	}
+	r := serving(t)
+	c := r.client()
+	c.send("HELLO 3")
+	shared := r.accept()
+	shared.expect("HELLO 3")
+	shared.reply(helloMaster)
+	c.wire.got = nil
+	c.send("MULTI", "SUBSCRIBE a b", "PSUBSCRIBE p*", "UNSUBSCRIBE", "PUNSUBSCRIBE p*", "PSUBSCRIBE q", "EXEC")
+	b := r.accept()
+	b.expect("HELLO 3")
+	b.reply(helloMaster)
+	b.expect("MULTI", "SUBSCRIBE a b", "PSUBSCRIBE p*", "UNSUBSCRIBE", "PUNSUBSCRIBE p*", "PSUBSCRIBE q", "EXEC")
+	said := "+OK\r\n" + strings.Repeat("+QUEUED\r\n", 5) + "*5\r\n" + push("subscribe", "a", 1) + push("subscribe", "b", 2) +
+		push("psubscribe", "p*", 3) + push("unsubscribe", "a", 2) + push("unsubscribe", "b", 1) + push("punsubscribe", "p*", 0) + push("psubscribe", "q", 1)
+	b.reply(said)
+	c.expect(said)
+	if len(c.s.subs) != 1 || c.s.more != 0 {
+		t.Errorf("subscriptions %v, %d replies more to come; want q, and none", c.s.subs, c.s.more)
+	}
+}
+
+// What did not happen must not be repeated on the next connection.
+func TestQueuedCommandsThatFail(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("MULTI", "SELECT 99", "CLIENT SETNAME n", "EXEC")
+	b := r.backend()
+	b.expect("MULTI", "SELECT 99", "CLIENT SETNAME n", "EXEC")
+	b.reply("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n-ERR DB index is out of range\r\n+OK\r\n")
+	if c.s.who.db != 0 || c.s.name != "n" {
+		t.Errorf("database %d, name %q; want 0 and %q", c.s.who.db, c.s.name, "n")
+	}
+}
+
+func tracks(s *session) bool {
+	on, _ := s.tracking()
+	return on
+}
+
+func TestLoginInATransaction(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("MULTI", "AUTH joe right", "HELLO 3 AUTH jim secret SETNAME n", "CLIENT TRACKING ON", "EXEC")
+	b := r.backend()
+	b.expect("MULTI", "AUTH joe right", "HELLO 3 AUTH jim secret SETNAME n", "CLIENT TRACKING ON", "EXEC")
+	b.reply("+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n+OK\r\n" + helloMaster + "+OK\r\n")
+	if want := (identity{"jim", "secret", 0, 3}); c.s.who != want || c.s.name != "n" || !tracks(c.s) {
+		t.Errorf("it is %v with name %q, tracks: %v; want %v with n, which tracks", c.s.who, c.s.name, tracks(c.s), want)
+	}
+}
+
+func TestWatchBehindUnwatch(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("WATCH a", "UNWATCH", "WATCH b")
+	b := r.backend()
+	b.expect("WATCH a", "UNWATCH", "WATCH b")
+	b.reply("+OK\r\n+OK\r\n+OK\r\n")
+	if !c.s.watching || c.s.own == nil {
+		t.Error("its connection is given to others, which still watches")
+	}
+}
+
+func TestNamesAreRedisToAllow(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	for cmd, probe := range map[string]string{
+		"CLIENT SETNAME me": "CLIENT SETNAME not a name", "CLIENT GETNAME": "CLIENT GETNAME", "client setname a b": "client setname a b",
+		"CLIENT SETINFO LIB-NAME x": "CLIENT SETINFO LIB-NAME not a name", "CLIENT SETINFO x": "CLIENT SETINFO x",
+	} {
+		c.send(cmd)
+		b.expect(probe)
+		b.reply("-NOPERM not you\r\n")
+		c.expect("-NOPERM not you\r\n")
+	}
+	if c.s.name != "" || c.s.libName != "" {
+		t.Errorf("it is named %q and %q all the same", c.s.name, c.s.libName)
+	}
+	c.send("CLIENT SETNAME me", "CLIENT SETINFO lib-name x")
+	b.expect("CLIENT SETNAME not a name")
+	b.reply(badName)
+	b.expect("CLIENT SETINFO lib-name not a name")
+	b.reply("-ERR lib-name cannot contain spaces, newlines or special characters.\r\n")
+	c.expect("+OK\r\n+OK\r\n")
+	r.hold() // nobody can be asked
+	c.send("CLIENT GETNAME")
+	c.expect("$2\r\nme\r\n")
+}
+
+func TestSubscribeInATransactionThatIsNotAnswered(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("HELLO 3")
+	shared := r.accept()
+	shared.expect("HELLO 3")
+	shared.reply(helloMaster)
+	c.wire.got = nil
+	c.send("CLIENT REPLY OFF", "MULTI", "UNSUBSCRIBE", "SUBSCRIBE a b", "GET x", "SUBSCRIBE c", "EXEC")
+	b := r.accept()
+	b.expect("HELLO 3")
+	b.reply(helloMaster)
+	none := ">3\r\n$11\r\nunsubscribe\r\n_\r\n:0\r\n"
+	a, bb, cc := ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n", ">3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n", ">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:3\r\n"
+	b.reply("+OK\r\n" + strings.Repeat("+QUEUED\r\n", 4) + "*4\r\n" + none + a + bb + "$1\r\n1\r\n" + cc)
+	c.expect(none + a + bb + cc)
 }

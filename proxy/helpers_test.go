@@ -28,6 +28,7 @@ var errReset = errors.New("connection reset by peer")
 // says so, and what is written piles up until the test looks at it.
 type rig struct {
 	failure string // why connections to the master fail
+	wants   []wanted
 	t       testing.TB
 	w       *worker
 	at      time.Duration
@@ -432,5 +433,7 @@ func (r *rig) checkHeld(sent, failed, gone, waiting uint64) {
 func (r *rig) everywhere(look func(*worker, func(found)), then func(found)) {
 	look(r.w, func(f found) { r.posted = append(r.posted, func() { then(f) }) })
 }
+
+func (r *rig) learn(w wanted) { r.wants = append(r.wants, w) }
 
 func (r *rig) failing(why string) { r.failure = why }

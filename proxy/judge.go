@@ -97,7 +97,7 @@ func (p *pipe) judge(why string) {
 // pullParked settles what was refused before the commands that are being judged.
 func (s *session) pullParked(v *verdict) {
 	for _, k := range s.parked {
-		if v.stuck >= 0 || v.ghosts.seenBy(s.w.cmds.find(k.frame), k.frame) {
+		if v.stuck >= 0 || v.ghosts.seenBy(s.w.find(k.frame), k.frame) {
 			s.unpark()
 			return
 		}
@@ -327,7 +327,7 @@ func (s *session) rest() { s.parked[len(s.parked)-1].rests = true }
 func (s *session) unpark() {
 	for _, k := range s.parked {
 		if k.again {
-			s.uncertain(s.w.cmds.find(k.frame), errRefusedAgain)
+			s.uncertain(s.w.find(k.frame), errRefusedAgain)
 			continue
 		}
 		s.reply(k.reply)

@@ -242,15 +242,15 @@ func TestSuspicionKeepsSuccessesBack(t *testing.T) {
 			r.hold(suspect)
 			b.reply("$-1\r\n+OK\r\n$1\r\n1\r\n")
 			c.expect("$-1\r\n")
-			c.send("CLIENT GETNAME") // answered here, but not before its turn
+			c.send("CLIENT REPLY ON") // answered here, but not before its turn
 			c.expect("")
 			tt.then(r)
 			if tt.ok {
-				c.expect("+OK\r\n$1\r\n1\r\n$-1\r\n")
+				c.expect("+OK\r\n$1\r\n1\r\n+OK\r\n")
 				return
 			}
 			c.expectError("UNCERTAIN", "SET")
-			c.expect("$1\r\n1\r\n$-1\r\n")
+			c.expect("$1\r\n1\r\n+OK\r\n")
 		})
 	}
 }

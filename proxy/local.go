@@ -357,59 +357,74 @@ func validName(b []byte) bool {
 func (s *session) clientSetName(frame []byte) bool {
 	args := resp.Args(nil, frame)
 	if len(args) != 3 {
-		return s.wrongArgs("client|setname")
+		return s.ask(frame, frame, func() { s.wrongArgs("client|setname") })
 	}
 	if !validName(args[2]) {
-		s.replyError(errClientName)
-		return true
+		return s.ask(frame, frame, func() { s.replyError(errClientName) })
 	}
-	s.name = string(args[2])
-	if p := s.own; p != nil && p.state == pipeReady {
-		p.name = s.name
-		p.sendInternal(frame, func([]byte) {})
+	name, probe, set := string(args[2]), badlyNamed(args), bytes.Clone(frame)
+	if s.own != nil && s.w.serving {
+		probe, set = frame, nil // the connection is the client's alone
 	}
-	s.reply([]byte("+OK\r\n"))
-	return true
+	return s.ask(frame, probe, func() {
+		s.name = name
+		if p := s.own; p != nil && p.state == pipeReady {
+			p.name = name
+			if set != nil {
+				p.sendInternal(set, func([]byte) {})
+			}
+		}
+		s.reply([]byte("+OK\r\n"))
+	})
+}
+
+// badlyNamed is a command that gives the connection a name, with one that Redis refuses
+// if the user may call it at all: the connection is not the client's alone.
+func badlyNamed(args [][]byte) []byte {
+	words := slices.Clone(args)
+	words[len(words)-1] = []byte("not a name")
+	return resp.AppendCommand(nil, words...)
 }
 
 func (s *session) clientGetName(frame []byte) bool {
-	if len(resp.Args(nil, frame)) != 2 {
-		return s.wrongArgs("client|getname")
-	}
-	switch {
-	case s.name != "":
-		s.reply(resp.AppendBulk(nil, s.name))
-	case s.who.proto == 3:
-		s.reply([]byte("_\r\n"))
-	default:
-		s.reply([]byte("$-1\r\n"))
-	}
-	return true
+	return s.ask(frame, frame, func() {
+		switch {
+		case s.name != "":
+			s.reply(resp.AppendBulk(nil, s.name))
+		case s.who.proto == 3:
+			s.reply([]byte("_\r\n"))
+		default:
+			s.reply([]byte("$-1\r\n"))
+		}
+	})
 }
 
 // clientSetInfo takes what libraries tell of themselves (CLIENT SETINFO in
-// redis/src/networking.c, since 7.2; older servers refuse it, we do not).
+// redis/src/networking.c, since 7.2).
 func (s *session) clientSetInfo(frame []byte) bool {
 	args := resp.Args(nil, frame)
 	if len(args) != 4 {
-		return s.wrongArgs("client|setinfo")
+		return s.ask(frame, frame, func() { s.wrongArgs("client|setinfo") })
 	}
 	opt := string(args[2])
 	if !validName(args[3]) {
-		s.replyError("ERR " + opt + " cannot contain spaces, newlines or special characters.")
-		return true
+		return s.ask(frame, frame, func() {
+			s.replyError("ERR " + opt + " cannot contain spaces, newlines or special characters.")
+		})
 	}
-	switch {
-	case equalFold(opt, "lib-name"):
-		s.libName = string(args[3])
-	case equalFold(opt, "lib-ver"):
-		s.libVer = string(args[3])
-	default:
-		s.replyError("ERR Unrecognized option '" + opt + "'")
-		return true
-	}
-	s.reply([]byte("+OK\r\n"))
-	return true
+	value := string(args[3])
+	return s.ask(frame, badlyNamed(args), func() {
+		switch {
+		case equalFold(opt, "lib-name"):
+			s.libName = value
+		case equalFold(opt, "lib-ver"):
+			s.libVer = value
+		default:
+			s.replyError("ERR Unrecognized option '" + opt + "'")
+			return
+		}
+		s.reply([]byte("+OK\r\n"))
+	})
 }
 
 // clientMaintenance answers as Redis does, which has no such subcommand: go-redis

@@ -4,6 +4,7 @@ package proxy
 // for connections to masters that are made from now on; those that are open keep
 // theirs. It is safe for concurrent use.
 func (s *Server) SetLogin(username, password string) {
+	s.learner.login.Store(&account{username, password})
 	for i, l := range s.loops {
 		w := s.workers[i]
 		_ = l.Post(func() { w.setAccount(account{username, password}) }) // fails only when the loop has ended

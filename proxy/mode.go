@@ -1,8 +1,8 @@
 package proxy
 
 import (
+	"bytes"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
@@ -19,7 +19,10 @@ type mode struct {
 	// stickyCalls counts commands under way that make it so unless they fail: one
 	// that Redis does not know has changed nothing.
 	stickyCalls int
-	setup       [][]byte // commands that a new own pipe must repeat, such as CLIENT TRACKING ON
+	// doubts are the heads of commands that nobody knows, which keep the own pipe until
+	// the master has told what they are: see learn.go.
+	doubts []string
+	setup  [][]byte // commands that a new own pipe must repeat, such as CLIENT TRACKING ON
 
 	tx        transaction
 	watching  bool // WATCH is in force
@@ -27,6 +30,9 @@ type mode struct {
 	blocking  bool // a call that needs a pipe for itself is under way
 	blockedAt time.Duration
 	unblocked bool // we have asked Redis to end the call
+
+	more      int  // what EXEC still answers, behind its reply: see queued.go
+	moreMuted bool // and nobody wants it
 
 	subs       map[subscription]struct{}
 	subCalls   int // SUBSCRIBE and kin under way
@@ -56,9 +62,7 @@ type transaction struct {
 	refused  bool   // EXEC must fail: one of its commands was refused here
 	ending   bool   // EXEC or DISCARD is under way
 	void     bool   // MULTI was refused: what is under way behind it is not queued
-	db       int    // one more than the database that a queued SELECT moves to; 0: none does
-	name     string // that a queued CLIENT SETNAME gives
-	named    bool   // there is one
+	effects  []queuedEffect
 }
 
 // txLogLimit bounds a recording; a longer transaction is aborted if its
@@ -88,7 +92,7 @@ func (s *session) pinned() bool { return s.w.opts.Dedicated || s.stateful() }
 // stateful reports whether the session has state on its own pipe that no other
 // connection has.
 func (s *session) stateful() bool {
-	return s.sticky || s.forgot || s.stickyCalls > 0 || s.tx.active || s.watching || s.blocking || s.subCalls > 0 || len(s.subs) > 0 ||
+	return s.sticky || s.forgot || s.stickyCalls > 0 || len(s.doubts) > 0 || s.tx.active || s.watching || s.blocking || s.subCalls > 0 || len(s.subs) > 0 ||
 		s.stream != streamOff
 }
 
@@ -227,9 +231,14 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 			s.tx.record(frame)
 		}
 		m = m&^metaWrite | metaTx
-		if c := cmd.class; c == classLocal || c == classSticky || c == classSubscribe {
-			s.sticky = true // what it does to the connection takes effect at EXEC
-			s.noteQueued(frame, cmd)
+		switch cmd.class {
+		case classSticky, classLocal, classSubscribe: // what it does to the connection takes effect at EXEC
+			if cmd == s.w.cmds.unknown {
+				s.doubt(frame)
+				break
+			}
+			s.sticky = true
+			s.tx.noteQueued(frame, cmd)
 		}
 	}
 	p.send(s, frame, cmd, m)
@@ -237,23 +246,6 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 
 // txBroken reports whether EXEC must fail.
 func (s *session) txBroken() bool { return s.watchLost || s.tx.aborted || s.tx.refused }
-
-// noteQueued remembers the database that a queued SELECT moves to at EXEC, and the
-// name that a queued CLIENT SETNAME gives.
-func (s *session) noteQueued(frame []byte, cmd *command) {
-	args := resp.Args(nil, frame)
-	last := args[len(args)-1]
-	switch cmd.name {
-	case "SELECT":
-		if db, err := strconv.Atoi(string(last)); err == nil && db >= 0 {
-			s.tx.db = db + 1
-		}
-	case "CLIENT|SETNAME":
-		if len(args) == 3 && validName(last) {
-			s.tx.name, s.tx.named = string(last), true
-		}
-	}
-}
 
 // refuseExec ends a transaction that may not run: on the backend by DISCARD, to
 // the client as a touched WATCH key or as EXECABORT. Nothing of the session is
@@ -322,7 +314,7 @@ func (s *session) remember(frame []byte, cmd *command) {
 // effect that a new connection would need.
 func (s *session) unremember(cmd *command) {
 	for i, frame := range slices.Backward(s.setup) {
-		if s.w.cmds.find(frame) == cmd {
+		if s.w.find(frame) == cmd {
 			s.setup = slices.Delete(s.setup, i, i+1)
 			return
 		}
@@ -368,10 +360,8 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 				s.tx = transaction{}
 			}
 		}
-		if s.tx.void && e.cmd.name == "SELECT" && reply[0] == '+' {
-			s.detach()
-			s.who.db = s.tx.db - 1
-			p.id = s.who
+		if s.tx.void && reply[0] != '-' {
+			s.executedAtOnce(p, &e)
 		}
 		return
 	}
@@ -381,26 +371,27 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 			s.tx.ending, s.tx.refused = false, true // not allowed: it goes on, and EXEC will fail
 			return
 		}
-		if db := s.tx.db; db > 0 && e.cmd.class == classExec && reply[0] == '*' && reply[1] != '-' {
-			s.detach()
-			s.who.db = db - 1 // its own pipe is there already, and stays: the session is sticky
-			p.id = s.who
-		}
-		if s.tx.named && e.cmd.class == classExec && reply[0] == '*' && reply[1] != '-' {
-			s.name, p.name = s.tx.name, s.tx.name
+		if e.cmd.class == classExec && reply[0] == '*' {
+			s.executed(p, &e, reply)
 		}
 		s.tx = transaction{}
-		s.watching, s.watchLost = false, false
+		if reply[0] != '-' || !bytes.HasSuffix(reply, []byte(" without MULTI\r\n")) { // which goes on watching
+			s.watching, s.watchLost = false, false
+		}
 	case classUnwatch:
-		s.watching, s.watchLost = false, false
+		if reply[0] != '-' {
+			s.watching, s.watchLost = false, false
+		}
 	case classBlock, classMayBlock, classOwn, classWait:
 		s.callEnded(p)
 	case classSubscribe:
 		s.subCalls-- // it was refused: confirmations do not come this way
-	case classShared, classScan, classScript, classLocal, classMulti, classWatch, classDenied, classContainer:
+	case classWatch:
+		s.watching = s.watching || reply[0] != '-' // an UNWATCH before it was answered meanwhile
+	case classShared, classScan, classScript, classLocal, classMulti, classDenied, classContainer:
 	case classSticky:
 		s.stickyCalls--
-		s.sticky = s.sticky || reply[0] != '-'
+		s.sticky = s.sticky || reply[0] != '-' && e.cmd != s.w.cmds.unknown // which is a doubt
 		if reply[0] == '-' {
 			s.unremember(e.cmd)
 		} else if s.stickyCalls == 0 {

@@ -83,7 +83,10 @@ func TestOwnPipesArePooled(t *testing.T) {
 	b.expect("BLPOP q 1")
 	b.reply("*-1\r\n")
 	c.expect("*-1\r\n")
+	shared := warm(r, c)
 	d.send("CLIENT SETNAME d", "BLPOP q 1")
+	shared.expect("CLIENT SETNAME not a name")
+	shared.reply(badName)
 	b.expect("CLIENT SETNAME d", "BLPOP q 1")
 	b.reply("+OK\r\n*-1\r\n")
 	d.expect("+OK\r\n*-1\r\n")
@@ -216,9 +219,9 @@ func TestLargeCommandsConnectionIsLost(t *testing.T) {
 	b := r.ownBackend() // behind a shared one that tells whether this client must log in
 	b.wire.peerReset()
 	c.expect("")
-	c.wire.peer(strings.Repeat("x", 1000000) + "\r\n" + frames("CLIENT GETNAME"))
+	c.wire.peer(strings.Repeat("x", 1000000) + "\r\n" + frames("CLIENT REPLY ON"))
 	c.expectError("UNCERTAIN", "")
-	c.expect("$-1\r\n")
+	c.expect("+OK\r\n")
 }
 
 func TestLargeCommandCannotDodgeARefusal(t *testing.T) {
@@ -226,9 +229,9 @@ func TestLargeCommandCannotDodgeARefusal(t *testing.T) {
 	c := r.client()
 	warm(r, c)
 	c.wire.peer("*3\r\n$9\r\nREPLICAOF\r\n$2000000\r\n")
-	c.wire.peer(strings.Repeat("x", 2000000) + "\r\n$1\r\n1\r\n" + frames("CLIENT GETNAME"))
+	c.wire.peer(strings.Repeat("x", 2000000) + "\r\n$1\r\n1\r\n" + frames("CLIENT REPLY ON"))
 	c.expectError("ERR", "is refused by the proxy")
-	c.expect("$-1\r\n")
+	c.expect("+OK\r\n")
 	if len(r.dials) > 0 {
 		t.Error("a connection was opened for it")
 	}
@@ -325,6 +328,8 @@ func TestClientReply(t *testing.T) {
 	c.send("CLIENT REPLY OFF", "SET a 1", "CLIENT GETNAME", "NOSUCH", "CLIENT REPLY ON", "GET a")
 	b.expect("SET a 1")
 	b.reply("+OK\r\n")
+	b.expect("CLIENT GETNAME")
+	b.reply("$-1\r\n")
 	o := r.ownBackend()
 	o.expect("NOSUCH")
 	o.reply("-ERR unknown command\r\n")
@@ -451,5 +456,44 @@ func TestRetiredPipeLostDoesNotReplaceItsSuccessor(t *testing.T) {
 	r.advance(time.Second)
 	if len(r.dials) > 0 || len(r.w.pipes) != 1 {
 		t.Error("a second shared pipe was opened")
+	}
+}
+
+// What a client has cached is void after a failover only if it tracks.
+func TestInvalidationAfterAFailoverIsForThoseThatTrack(t *testing.T) {
+	for name, tt := range map[string]struct {
+		commands []string
+		want     string
+	}{
+		"tracks":       {[]string{"CLIENT TRACKING ON"}, ">2\r\n$10\r\ninvalidate\r\n_\r\n"},
+		"did once":     {[]string{"CLIENT TRACKING ON", "CLIENT TRACKING OFF"}, ""},
+		"never did":    {[]string{"CLIENT NO-TOUCH ON"}, ""},
+		"tells a name": {[]string{"CLIENT SETINFO LIB-NAME x"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := dedicated(t)
+			c := r.client()
+			c.send("HELLO 3")
+			b := r.accept()
+			b.expect("HELLO 3")
+			b.reply(helloMaster)
+			b.expect("HELLO 3")
+			b.reply(helloMaster)
+			c.expect(helloMaster)
+			c.send(tt.commands...)
+			b.expect(tt.commands...)
+			b.reply(strings.Repeat("+OK\r\n", len(tt.commands)))
+			c.expect(strings.Repeat("+OK\r\n", len(tt.commands)))
+			c.send("GET a")
+			b.expect("GET a")
+			r.serve(nodeB, 2)
+			b = r.accept()
+			b.expect("HELLO 3")
+			b.reply(helloMaster)
+			b.expect(tt.commands...)
+			b.expect("GET a")
+			b.reply(strings.Repeat("+OK\r\n", len(tt.commands)) + "_\r\n")
+			c.expect(tt.want + "_\r\n")
+		})
 	}
 }

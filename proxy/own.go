@@ -41,6 +41,9 @@ func (s *session) pin(cmd *command) *pipe {
 		return nil
 	}
 	s.restore(s.own)
+	if s.closing {
+		return nil
+	}
 	return s.own
 }
 
@@ -70,7 +73,14 @@ func (s *session) restore(p *pipe) {
 	for _, f := range s.setup {
 		p.sendInternal(f, func([]byte) {})
 	}
-	if s.lostOwn && len(s.setup) > 0 && s.who.proto == 3 {
+	on, redirect := s.tracking()
+	if s.lostOwn && on && redirect > 0 {
+		// Those that it told of changes have other connections now, or soon.
+		s.w.log.Info("client ended: its invalidations were redirected on a connection that is lost", "client", s.conn.RemoteAddr())
+		s.abort()
+		return
+	}
+	if s.lostOwn && on && s.who.proto == 3 {
 		// Whatever the client has cached may be stale (CLIENT TRACKING).
 		s.reply([]byte(">2\r\n$10\r\ninvalidate\r\n_\r\n"))
 	}
@@ -99,7 +109,7 @@ func (s *session) restoreTx(p *pipe) {
 		frame := t.log[pos : pos+n]
 		pos += n
 		if i >= t.answered {
-			cmd := s.w.cmds.find(frame)
+			cmd := s.w.find(frame)
 			p.send(s, frame, cmd, metaOrder|metaTx)
 			continue
 		}
@@ -139,7 +149,7 @@ func (s *session) ownLost() {
 	s.lostOwn = true
 	s.blocking = false
 	s.subCalls, s.stickyCalls = 0, 0 // what is sent again counts again
-	s.restoreSub = 0
+	s.restoreSub, s.more = 0, 0
 	if s.watching {
 		s.watchLost = true
 	}

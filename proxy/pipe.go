@@ -262,6 +262,7 @@ func (p *pipe) passPart(b []byte, t trust) int {
 	e := p.queue.front()
 	k := p.replies.Streamable(len(b))
 	if k == 0 || e.s == nil || e.meta&metaTx != 0 || e.cmd.class == classSubscribe || e.s.subscribed() ||
+		e.cmd.class == classExec && len(e.s.tx.effects) > 0 ||
 		len(e.s.parked) > 0 || len(e.s.kept) > 0 {
 		return 0 // it must be seen whole
 	}
@@ -302,7 +303,7 @@ func (p *pipe) rest(s *session) {
 // deliver gives one complete reply to whom it belongs.
 func (p *pipe) deliver(reply []byte, t trust) {
 	whole := !p.partial // else it is the end of a reply and may begin with anything
-	if whole && p.owner != nil && p.owner.takesFrame(p, reply) {
+	if whole && p.owner != nil && (p.owner.takesMore(p, reply) || p.owner.takesFrame(p, reply)) {
 		return
 	}
 	if p.queue.len() == 0 || whole && reply[0] == '>' {
@@ -334,6 +335,9 @@ func (p *pipe) deliver(reply []byte, t trust) {
 			s.w.stats.uncertain++
 			reply = uncertainty(e.cmd, errRefusedAgain)
 		}
+	}
+	if s != nil && e.cmd == p.w.cmds.unknown && !(whole && reply[0] == '-') && e.meta&metaTx == 0 && !s.closed {
+		s.doubt(p.buf[p.head : p.head+int(e.n)])
 	}
 	p.release(int(e.n))
 	if s == nil {
@@ -369,6 +373,10 @@ func (p *pipe) deliver(reply []byte, t trust) {
 	}
 	if e.meta&metaOrder != 0 {
 		s.replied(p, e, reply)
+	}
+	if s.more > 0 && t != trusted { // it may not be told apart from what is withheld
+		s.cutMidReply(e.cmd)
+		return
 	}
 	s.after(p)
 }

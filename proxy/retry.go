@@ -121,7 +121,7 @@ func (s *session) txRepeatable() bool {
 	}
 	pos := 0
 	for _, n := range t.frames {
-		if s.w.cmds.find(t.log[pos:pos+n]).resend == resendNever {
+		if s.w.find(t.log[pos:pos+n]).resend == resendNever {
 			return false
 		}
 		pos += n

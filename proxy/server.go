@@ -51,7 +51,7 @@ type Options struct {
 	// DefaultDenied; none: everything is Redis' to judge.
 	DenyCommands []string
 	Auth         AuthMode
-	Username     string // the sidecar's account, for AuthNone
+	Username     string // the sidecar's account, for AuthNone and for what it asks itself
 	Password     string // never logged
 	// RetryWrites says which writes are sent again when their reply was lost.
 	RetryWrites RetryMode
@@ -88,6 +88,7 @@ type Server struct {
 	refusedTLS atomic.Uint64 // over MaxClients, before their handshake
 	// failures say why a loop's connections to the master fail; nil: they do not.
 	failures []atomic.Pointer[string]
+	learner  *learner
 }
 
 const (
@@ -149,6 +150,7 @@ func New(o Options) (*Server, error) {
 		s.workers = append(s.workers, newWorker(&loopHost{server: s, loop: l, index: i}, i, &s.opts, cmds))
 		s.beats[i].Store(int64(boottime.Now()))
 	}
+	s.learner = newLearner(s)
 	return s, nil
 }
 
@@ -166,6 +168,7 @@ func (s *Server) Run(ctx context.Context) error {
 		g.Go(func() error { return l.Run(gctx) })
 		g.Go(func() error { s.beat(gctx, i); return nil })
 	}
+	g.Go(func() error { s.learner.run(gctx); return nil })
 	if err := s.listen(); err != nil {
 		stop()
 		return errors.Join(err, g.Wait())
@@ -439,6 +442,8 @@ func (h *loopHost) everywhere(look func(w *worker, done func(found)), then func(
 		}
 	}
 }
+
+func (h *loopHost) learn(want wanted) { h.server.learner.want(want) }
 
 func (h *loopHost) report(r topology.Report) { h.server.opts.Report(r) }
 

@@ -67,7 +67,7 @@ type session struct {
 	wait     waitKind
 
 	born, seen time.Duration // when it connected and, to the second, last sent something
-	last       int           // the id of its last command
+	last       *command      // nil: it has sent none
 
 	fast        bool // nothing unusual: a shared command goes straight to pipe
 	closed      bool
@@ -287,7 +287,10 @@ func (s *session) end() {
 // wait; s.wait then says for what.
 func (s *session) command(frame []byte) bool {
 	cmd := s.w.cmds.find(frame)
-	s.last = cmd.id
+	if cmd == s.w.cmds.unknown {
+		cmd = s.w.lookUp(frame)
+	}
+	s.last = cmd
 	if s.fast && cmd.class == classShared {
 		p := s.pipe
 		if p.state == pipeReady && s.w.serving && !p.full() && len(s.out) < outputMark && s.inflight < maxShare {

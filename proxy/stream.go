@@ -26,7 +26,7 @@ const (
 // largeCommand bytes are known to come. It returns how many bytes it took; 0 if
 // the session must wait.
 func (s *session) startStream(b []byte) int {
-	cmd := s.w.cmds.find(b)
+	cmd := s.w.find(b)
 	if cmd.class == classDenied || cmd.class == classLocal { // the latter have no use for such an argument
 		if s.unanswered() {
 			s.wait = waitDrain

@@ -67,10 +67,7 @@ func (s *session) takesFrame(p *pipe, frame []byte) bool {
 		}
 		s.noteSub(subscription{kind, string(channel)})
 	case pubsubUnsubscribed:
-		if sub := (subscription{kind, string(channel)}); s.has(sub) {
-			s.subBytes -= len(channel)
-			delete(s.subs, sub)
-		}
+		s.dropSub(subscription{kind, string(channel)})
 	case pubsubNone:
 		return false
 	}
@@ -96,6 +93,13 @@ func (s *session) noteSub(sub subscription) {
 		}
 		s.subs[sub] = struct{}{}
 		s.subBytes += len(sub.channel)
+	}
+}
+
+func (s *session) dropSub(sub subscription) {
+	if s.has(sub) {
+		s.subBytes -= len(sub.channel)
+		delete(s.subs, sub)
 	}
 }
 

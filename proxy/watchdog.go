@@ -81,6 +81,7 @@ func (w *worker) trialPassed(t *pipe) {
 		return
 	}
 	w.stats.silent++
+	w.distrust(p)
 	w.log.Warn("backend connection died silently: the master answers on a new one", "addr", p.addr)
 	p.lost(errSilent)
 }

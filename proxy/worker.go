@@ -40,6 +40,9 @@ type host interface {
 	// everywhere has look called on every loop; when each has called done, then is
 	// called on this one with the sum.
 	everywhere(look func(w *worker, done func(found)), then func(found))
+	// learn has a master asked for its commands; the answer comes by setLearnt, if any.
+	// It never blocks.
+	learn(want wanted)
 	// report tells the control plane; it never blocks.
 	report(r topology.Report)
 }
@@ -88,7 +91,13 @@ type worker struct {
 	bigs     [][]byte                       // spare, of bigBuf and more
 	nextID   int64
 	scripts  scripts
-	pumping  bool
+	// learnt is what the master that is served has told of its commands; nil: nothing yet.
+	learnt     *learnt
+	learntLost time.Duration // when a connection to a master was lost last
+	wantAt     time.Duration // before this no table is asked for
+	// distrusted are names of commands that were learnt and blocked: at most maxLearnt per master.
+	distrusted map[string]bool
+	pumping    bool
 	// longCursors says that a node has cursors which leave no room for a mark.
 	longCursors bool
 	draining    bool
@@ -202,6 +211,9 @@ func (w *worker) setRoute(r topology.Route) {
 	w.serving = r.State == topology.Serving
 	if was && !w.serving {
 		w.outage.since = w.now()
+	}
+	if r.Master != old.Master || r.Epoch != old.Epoch {
+		w.learnt = nil
 	}
 	if r.Master != old.Master || r.Epoch != old.Epoch || !w.serving {
 		w.succeeded() // the control plane says what is wrong now

@@ -102,7 +102,7 @@ func TestDenyCommands(t *testing.T) {
 			t.Errorf("%s: denied %q; want %q", yaml, got, want)
 		}
 	}
-	for _, bad := range []string{"", "a b", "|x", "x|", "a|b|c", "a\tb"} {
+	for _, bad := range []string{"", "a b", "|x", "x|", "a|b|c", "a\tb", strings.Repeat("x", 129)} {
 		if _, err := parseCommand(bad); err == nil {
 			t.Errorf("%q is taken for a command", bad)
 		}

@@ -78,8 +78,14 @@ func isPort(s string) bool {
 	return err == nil
 }
 
+// maxCommand is the longest name that the proxy tells from others.
+const maxCommand = 128
+
 // parseCommand reads a command's name, or "none", which is "".
 func parseCommand(v string) (string, error) {
+	if len(v) > maxCommand {
+		return "", fmt.Errorf("no command has a name of %d bytes", len(v))
+	}
 	if strings.EqualFold(v, "none") {
 		return "", nil
 	}

@@ -1,0 +1,192 @@
+package proxy
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
+)
+
+// A queued command takes effect at EXEC. What it does to the connection is known when
+// EXEC's reply is there, which has one element per command. Only SUBSCRIBE and kin
+// answer more than once: then the array is full before all is said, and the rest of
+// what EXEC answers follows it like replies that nobody asked for.
+
+// queuedEffect is a command between MULTI and EXEC that changes its connection.
+type queuedEffect struct {
+	at    int // its place among the queued commands
+	cmd   *command
+	frame []byte
+}
+
+// noteQueued remembers a command that changes its connection at EXEC. One that does
+// not fit the recording is not remembered.
+func (t *transaction) noteQueued(frame []byte, cmd *command) {
+	if len(t.frames) > 0 && t.frames[len(t.frames)-1] > 0 {
+		t.effects = append(t.effects, queuedEffect{len(t.frames) - 2, cmd, bytes.Clone(frame)})
+	}
+}
+
+// executed takes note of what a transaction has changed, by EXEC's reply.
+func (s *session) executed(p *pipe, e *entry, reply []byte) {
+	t := &s.tx
+	if len(t.effects) == 0 {
+		return
+	}
+	v, _, err := resp.Decode(reply)
+	n := len(t.frames) - 1
+	if err != nil || v.Null || v.Type != '*' || len(v.Elem) != n {
+		return
+	}
+	who := s.who
+	pos, next := 0, 0 // in what is answered, and among the commands
+	for _, q := range t.effects {
+		pos += q.at - next
+		next = q.at + 1
+		if pos < n && v.Elem[pos].Type == '-' {
+			pos++
+			continue
+		}
+		pos += s.takeEffect(p, &q, &who)
+	}
+	s.more, s.moreMuted = pos-next, e.meta&metaSilent != 0
+	if s.moreMuted {
+		s.passPushes(v.Elem)
+	}
+	s.become(p, who)
+}
+
+// executedAtOnce takes note of a command behind a MULTI that Redis has refused.
+func (s *session) executedAtOnce(p *pipe, e *entry) {
+	who := s.who
+	for _, q := range s.tx.effects {
+		if q.at == s.tx.answered-2 {
+			s.more, s.moreMuted = s.takeEffect(p, &q, &who)-1, e.meta&metaSilent != 0
+		}
+	}
+	s.become(p, who)
+}
+
+// become changes the session's identity to what its own pipe, which stays, has become.
+func (s *session) become(p *pipe, who identity) {
+	if who != s.who {
+		s.detach()
+		s.who, p.id = who, who
+	}
+}
+
+// takeEffect takes note of one command that was executed, and returns how often it
+// has answered.
+func (s *session) takeEffect(p *pipe, q *queuedEffect, who *identity) int {
+	args := resp.Args(nil, q.frame)
+	switch q.cmd.name {
+	case "SELECT":
+		if db, err := strconv.Atoi(string(args[1])); err == nil && db >= 0 {
+			who.db = db
+		}
+	case "CLIENT|SETNAME":
+		s.name, p.name = string(args[2]), string(args[2])
+	case "AUTH":
+		s.queuedLogin(args[1:], who)
+	case "HELLO":
+		if len(args) > 1 {
+			who.proto, _ = strconv.Atoi(string(args[1]))
+			args = args[2:]
+		}
+		for len(args) > 1 {
+			switch opt := string(args[0]); {
+			case equalFold(opt, "auth") && len(args) > 2:
+				s.queuedLogin(args[1:3], who)
+				args = args[1:]
+			case equalFold(opt, "setname"):
+				s.name, p.name = string(args[1]), string(args[1])
+			}
+			args = args[2:]
+		}
+	default:
+		if q.cmd.class == classSubscribe {
+			return s.queuedSubscribe(q.cmd.name, args[1:])
+		}
+		s.remember(q.frame, q.cmd)
+	}
+	return 1
+}
+
+func (s *session) queuedLogin(words [][]byte, who *identity) {
+	if s.w.opts.Auth == AuthNone {
+		return // its identity is the sidecar's
+	}
+	who.user, who.pass = "default", string(words[len(words)-1])
+	if len(words) > 1 {
+		who.user = string(words[0])
+	}
+}
+
+// queuedSubscribe is takeEffect for SUBSCRIBE and kin.
+func (s *session) queuedSubscribe(name string, channels [][]byte) int {
+	prefix := strings.TrimSuffix(name, "SUBSCRIBE") // "", "P", "S", "UN", "PUN" or "SUN"
+	kind := subChannel
+	switch {
+	case strings.HasPrefix(prefix, "P"):
+		kind = subPattern
+	case strings.HasPrefix(prefix, "S"):
+		kind = subShard
+	}
+	if !strings.HasSuffix(prefix, "UN") {
+		for _, c := range channels {
+			s.noteSub(subscription{kind, string(c)})
+		}
+		return len(channels)
+	}
+	if len(channels) == 0 { // all, or a null where there are none
+		n := len(s.subs)
+		for sub := range s.subs {
+			if sub.kind == kind {
+				s.dropSub(sub)
+			}
+		}
+		return max(1, n-len(s.subs))
+	}
+	for _, c := range channels {
+		s.dropSub(subscription{kind, string(c)})
+	}
+	return len(channels)
+}
+
+// passPushes sends those of EXEC's elements that no CLIENT REPLY OFF keeps back: in
+// RESP3 confirmations are pushes.
+func (s *session) passPushes(elems []resp.Value) {
+	for _, e := range elems {
+		if e.Type != '>' {
+			continue
+		}
+		b := resp.AppendPush(nil, len(e.Elem))
+		for _, f := range e.Elem {
+			switch {
+			case f.Null:
+				b = append(b, "_\r\n"...)
+			case f.Type == ':':
+				b = resp.AppendInt(b, f.Int())
+			default:
+				b = resp.AppendBulk(b, f.Str)
+			}
+		}
+		s.reply(b)
+	}
+}
+
+// takesMore passes on what follows EXEC's reply. It returns false if nothing more is
+// due.
+func (s *session) takesMore(p *pipe, frame []byte) bool {
+	if s.more == 0 {
+		return false
+	}
+	if !s.moreMuted || frame[0] == '>' {
+		s.reply(frame)
+	}
+	if s.more--; s.more == 0 {
+		s.after(p)
+	}
+	return true
+}

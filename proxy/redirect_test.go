@@ -1,0 +1,68 @@
+package proxy
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
+)
+
+func TestTrackingRedirectedToAnotherClient(t *testing.T) {
+	node := redistest.Single(t, redistest.Options{})
+	for name, dedicated := range map[string]bool{"multiplexed": false, "dedicated": true} {
+		t.Run(name, func(t *testing.T) {
+			r := startServer(t, node, func(o *Options) { o.Dedicated = dedicated })
+			listener, tracker, other := r.raw(), r.raw(), r.raw()
+			listener.send("CLIENT ID\r\n")
+			id := strings.TrimPrefix(listener.line(), ":")
+			if !dedicated {
+				tracker.send("CLIENT TRACKING ON REDIRECT " + id + "\r\n")
+				tracker.expect("-ERR The client ID you want redirect to does not exist\r\n")
+			}
+			listener.send("SUBSCRIBE __redis__:invalidate\r\n")
+			listener.expect("*3\r\n$9\r\nsubscribe\r\n$20\r\n__redis__:invalidate\r\n:1\r\n")
+			tracker.send("CLIENT TRACKING ON REDIRECT 999999999\r\nCLIENT GETREDIR\r\nCLIENT TRACKING ON REDIRECT " + id +
+				"\r\nCLIENT GETREDIR\r\nGET a\r\n")
+			tracker.expect("-ERR The client ID you want redirect to does not exist\r\n:-1\r\n+OK\r\n:" + id + "\r\n$-1\r\n")
+			other.send("SET a 1\r\n")
+			other.expect("+OK\r\n")
+			listener.expect("*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*1\r\n$1\r\na\r\n")
+			tracker.send("CLIENT TRACKING OFF\r\nCLIENT GETREDIR\r\nDEL a\r\n")
+			tracker.expect("+OK\r\n:-1\r\n:1\r\n")
+		})
+	}
+}
+
+func TestClientThatRedirectsEndsWithItsConnection(t *testing.T) {
+	r := serving(t)
+	d, c := r.client(), r.client()
+	d.send("SUBSCRIBE ch")
+	b := r.ownBackend()
+	b.expect("SUBSCRIBE ch")
+	b.reply(subscribedRESP2)
+	d.s.own.info.id = 77
+	c.send("CLIENT TRACKING ON BCAST REDIRECT 1 PREFIX redirect")
+	for _, f := range r.posted {
+		f()
+	}
+	r.posted = nil
+	o := r.ownBackend()
+	for _, f := range r.posted {
+		f()
+	}
+	o.expect("CLIENT TRACKING ON BCAST REDIRECT 77 PREFIX redirect")
+	o.reply("+OK\r\n")
+	c.expect("+OK\r\n")
+	if got := c.s.line(); !strings.Contains(got, " flags=t ") || !strings.Contains(got, " redir=1 ") {
+		t.Errorf("its line is %q", got)
+	}
+	r.serve(nodeB, 2)
+	for range 3 {
+		if len(r.dials) > 0 {
+			r.accept().reply(helloMaster)
+		}
+	}
+	if !c.wire.aborted || d.wire.aborted {
+		t.Errorf("ended: %v, the other: %v; want it alone", c.wire.aborted, d.wire.aborted)
+	}
+}
