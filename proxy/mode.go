@@ -107,6 +107,9 @@ func (s *session) transmit(p *pipe, frame []byte, cmd *command) {
 	if s.mayHaveRun() {
 		m |= metaAgain
 	}
+	if p == s.own && s.w.bulk.has(cmd, frame) {
+		m |= metaBulk
+	}
 	if s.replyOff || s.replySkip {
 		m |= metaSilent
 		s.replySkip = false

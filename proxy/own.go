@@ -111,6 +111,10 @@ func (s *session) restoreTx(p *pipe) {
 func (s *session) unpin() {
 	p := s.own
 	s.own = nil
+	if s.slowPipe == p { // for the next session
+		s.slowPipe = nil
+		p.wake()
+	}
 	s.w.giveOwn(p)
 	s.refast()
 }
@@ -142,7 +146,7 @@ func (s *session) ownLost() {
 	if s.stream == streamOn {
 		s.stream = streamDiscard
 		if s.streamErr == "" {
-			s.streamErr = "UNCERTAIN the command may or may not have been executed: its connection was lost (sentinelproxy)"
+			s.streamErr = errBrokeOff
 		}
 	}
 	if !s.asked {

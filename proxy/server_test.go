@@ -250,7 +250,7 @@ func TestMemoryOfAClientThatNeverReads(t *testing.T) {
 		a := r.status()
 		return a.CommandsInFlight == 0, fmt.Sprint(a)
 	})
-	if grown := heap() - before; grown > 2*outputLimit+(16<<20) {
+	if grown := heap() - before; grown > 2*defaultNormalHard+(16<<20) {
 		t.Errorf("%d MiB for a client that does not read", grown>>20)
 	}
 	other := r.client()

@@ -13,10 +13,14 @@ type stats struct {
 	refusedClients uint64 // over max_clients
 	commands       uint64 // handled: sent to a master, answered here, or failed
 	protocolErrors uint64
-	tlsOnPlain     uint64 // of them, those that began a TLS handshake
-	outputCut      uint64 // clients cut off because they did not read
-	cutMidReply    uint64 // clients cut off in the middle of a large reply
-	pinned         uint64 // own pipes taken
+	tlsOnPlain     uint64             // of them, those that began a TLS handshake
+	outputCut      [cutReasons]uint64 // clients cut off because they did not read
+	queryFull      uint64             // times that a client was read no further because of QueryBufferLimit
+	largeCommands  uint64             // passed on in pieces
+	largeReplies   uint64             // likewise, on shared pipes, which they were the end of
+	recalled       uint64             // reads sent again so as not to wait behind a large reply, or not to crowd a slow client
+	cutMidReply    uint64             // clients cut off in the middle of a large reply
+	pinned         uint64             // own pipes taken
 	pinRefused     uint64
 
 	// Every command counted as held ends as exactly one of sent, failed, policy (an
