@@ -4,6 +4,7 @@
 //	go run ./bench --short    the cells with a target only, under two minutes
 //	go run ./bench tls        throughput and CPU per command where TLS is terminated, about 5 minutes
 //	go run ./bench idle       memory and backend connections under 10 000 idle clients
+//	go run ./bench sizes      latencies beside replies of 100 MB, directly and through the sidecar
 //	go run ./bench outage     latencies while every Sentinel, then every Redis, is gone; 11 minutes
 //
 // Everything runs on loopback: a real group (a master, two replicas, three
@@ -83,6 +84,8 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 			cmd, do, args = cmdIdle, runIdle, args[1:]
 		case "tls":
 			cmd, args = cmdTLS, args[1:]
+		case "sizes":
+			cmd, do, args = cmdSizes, runSizes, args[1:]
 		case "outage":
 			cmd, do, args = cmdOutage, runOutage, args[1:]
 		}

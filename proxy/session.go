@@ -95,7 +95,7 @@ func (s *session) Data(b []byte) {
 			s.stow(b)
 		} else {
 			if s.in == nil {
-				s.in = s.w.takeBuf()
+				s.in = s.w.takeBufOf(len(b))
 			}
 			s.in = append(s.in, b...)
 		}
@@ -104,7 +104,7 @@ func (s *session) Data(b []byte) {
 	}
 	used := s.consume(b)
 	if used < len(b) && !s.closing {
-		s.in = append(s.w.takeBufOf(max(s.reqs.Need(), len(b)-used)), b[used:]...)
+		s.in = append(s.w.takeBufOf(max(min(s.reqs.Need(), s.w.sizes.large), len(b)-used)), b[used:]...)
 	}
 	s.throttle()
 	if s.lostOwn || s.w.draining {

@@ -437,6 +437,23 @@ func TestLongStatusReply(t *testing.T) {
 	c.expect(line + "$-1\r\n")
 }
 
+// A large command that must wait is not given room for all of it.
+func TestLargeCommandThatWaitsTakesNoRoom(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	c.wire.peer(frames("DEL k") + "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$536870912\r\n" + strings.Repeat("x", 60000))
+	b.expect("DEL k")
+	if n := cap(c.s.in); n > 2<<20 {
+		t.Errorf("%d bytes of room for a command that waits", n)
+	}
+	b.reply(":1\r\n")
+	r.ownBackend()
+	if c.s.stream != streamOn {
+		t.Error("it does not go on")
+	}
+}
+
 // Commands stowed while their client does not read come in order, also when they were
 // cut anywhere.
 func TestStowedCommandsStayInOrder(t *testing.T) {
