@@ -6,6 +6,7 @@
 //	go run ./bench values       values of 1 KiB to 1 MiB, about 6 minutes
 //	go run ./bench subscribers  what 1 000 subscribers are sent, about 6 minutes
 //	go run ./bench idle       memory and backend connections under 10 000 idle clients
+//	go run ./bench sizes      latencies beside replies of 100 MB, directly and through the sidecar
 //	go run ./bench outage     latencies while every Sentinel, then every Redis, is gone; 11 minutes
 //
 // Everything runs on loopback: a real group (a master, two replicas, three
@@ -89,6 +90,8 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 			cmd, args = cmdValues, args[1:]
 		case "subscribers":
 			cmd, args = cmdSubscribers, args[1:]
+		case "sizes":
+			cmd, do, args = cmdSizes, runSizes, args[1:]
 		case "outage":
 			cmd, do, args = cmdOutage, runOutage, args[1:]
 		}

@@ -53,6 +53,7 @@ const (
 	cmdBeside              // measure the candidates side by side
 	cmdIdle                // measure what idle clients cost
 	cmdOutage              // measure outages at a steady rate
+	cmdSizes               // measure what large replies cost others
 	cmdTLS                 // measure the candidates that terminate TLS
 	cmdValues              // measure values of 1 KiB to 1 MiB
 	cmdSubscribers         // measure what subscribers are sent
@@ -86,6 +87,8 @@ func parseOptions(cmd command, args []string, stderr io.Writer) (options, error)
 	case cmdIdle:
 		defaultCandidates, defaultOut = []string{nameSidecar}, "idle"
 		fs.IntVar(&o.connections, "connections", 10_000, "idle client connections")
+	case cmdSizes:
+		defaultCandidates, defaultOut = []string{nameDirect, nameSidecar}, "sizes"
 	case cmdOutage:
 		defaultCandidates, defaultOut = []string{nameSidecar}, "outage"
 		fs.IntVar(&o.rate, "rate", 1000, "commands a second")

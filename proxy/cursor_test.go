@@ -121,10 +121,10 @@ func TestCursorOfALargeReply(t *testing.T) {
 	begin(c, b)
 	c.send("SCAN 0 COUNT 9999999")
 	b.expect("SCAN 0")
-	big := strings.Repeat("x", 2*largeReply)
+	big := strings.Repeat("x", 2*defaultLargeCommand)
 	tail := "*1\r\n" + string(resp.AppendBulk(nil, big))
-	b.reply("*2\r\n$2\r\n17\r\n" + tail[:largeReply/2])
-	b.reply(tail[largeReply/2:])
+	b.reply("*2\r\n$2\r\n17\r\n" + tail[:defaultLargeCommand/2])
+	b.reply(tail[defaultLargeCommand/2:])
 	c.expect("*2\r\n" + string(resp.AppendBulk(nil, strconv.FormatUint(runOf("one")<<cursorBits|17, 10))) + tail)
 }
 

@@ -32,7 +32,7 @@ func (s *session) route(frame []byte, cmd *command) bool {
 
 // dispatch finds the pipe for a command, or says what the command must wait for.
 func (s *session) dispatch(frame []byte, cmd *command) bool {
-	if s.pending() >= outputMark {
+	if s.pending() >= s.w.sizes.mark {
 		s.wait = waitOutput
 		return false
 	}
@@ -161,13 +161,15 @@ func (s *session) answersLocally(frame []byte, cmd *command) bool {
 }
 
 // needsOwn reports whether a command can't travel on a shared pipe.
-func (*session) needsOwn(frame []byte, cmd *command) bool {
+func (s *session) needsOwn(frame []byte, cmd *command) bool {
 	switch cmd.class {
 	case classSticky, classOwn, classMulti, classWatch, classBlock, classWait, classSubscribe:
 		return true
 	case classMayBlock:
 		return blocks(frame)
-	case classShared, classScan, classScript, classExec, classDiscard, classUnwatch, classLocal, classDenied, classContainer:
+	case classShared, classScan, classScript:
+		return s.w.owned < maxOwn && s.w.bulk.has(cmd, frame)
+	case classExec, classDiscard, classUnwatch, classLocal, classDenied, classContainer:
 	}
 	return false
 }

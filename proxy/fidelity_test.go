@@ -212,8 +212,8 @@ func TestUnsubscribeInATransaction(t *testing.T) {
 		push("psubscribe", "p*", 3) + push("unsubscribe", "a", 2) + push("unsubscribe", "b", 1) + push("punsubscribe", "p*", 0) + push("psubscribe", "q", 1)
 	b.reply(said)
 	c.expect(said)
-	if len(c.s.subs) != 1 || c.s.more != 0 {
-		t.Errorf("subscriptions %v, %d replies more to come; want q, and none", c.s.subs, c.s.more)
+	if len(c.s.subs) != 1 || c.s.due != 0 {
+		t.Errorf("subscriptions %v, %d replies more to come; want q, and none", c.s.subs, c.s.due)
 	}
 }
 

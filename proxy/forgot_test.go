@@ -37,7 +37,7 @@ func TestLargeSubscribeOfASubscriber(t *testing.T) {
 	b := r.ownBackend()
 	b.expect("SUBSCRIBE ch")
 	b.reply(subscribedRESP2)
-	name := strings.Repeat("x", largeCommand)
+	name := strings.Repeat("x", defaultLargeCommand)
 	c.sendInTwo("SUBSCRIBE " + name + " b")
 	c.send("PING")
 	r.turn()
@@ -171,7 +171,7 @@ func TestAnnouncedLengthTakesNoMemory(t *testing.T) {
 	r := serving(t)
 	c := r.client()
 	c.wire.peer("*2\r\n$3\r\nGET\r\n$536870912\r\nx") // no connection is there yet to stream it on
-	if n := cap(c.s.in); n > 2*largeCommand {
+	if n := cap(c.s.in); n > 2*defaultLargeCommand {
 		t.Errorf("%d bytes are set aside", n)
 	}
 }

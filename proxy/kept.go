@@ -37,7 +37,7 @@ func (s *session) withhold(e *entry, reply []byte, t trust) bool {
 
 // unanswered reports whether the client is still to get the reply to an earlier
 // command.
-func (s *session) unanswered() bool { return s.inflight > 0 || len(s.kept) > 0 || s.more > 0 }
+func (s *session) unanswered() bool { return s.inflight > 0 || len(s.kept) > 0 || s.due > 0 }
 
 const errReplaced = "the master was being replaced when it answered"
 

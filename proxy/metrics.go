@@ -144,7 +144,15 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	e.gauge("client_connections", "Clients connected now.", float64(sum.clients))
 	e.counter("client_connections_total", "Clients accepted.", t.accepted)
 	e.counter("client_connections_refused_total", "Clients turned away because max-clients was reached.", t.refusedClients+s.refusedTLS.Load())
-	e.counter("client_output_cut_total", "Clients cut off because they did not read their replies.", t.outputCut)
+	for r := range cutReasons {
+		class, limit := r.labels()
+		e.counter("client_output_cut_total", "Clients cut off because they did not read their replies, by the limit they passed.",
+			t.outputCut[r], "class", class, "limit", limit)
+	}
+	e.counter("client_query_full_total", "Times that a client was read no further: it sends more than query_buffer_limit and does not read its replies.", t.queryFull)
+	e.counter("large_commands_total", "Commands larger than large_command, passed on in pieces.", t.largeCommands)
+	e.counter("large_replies_total", "Replies larger than large_command on shared connections, which they were the end of.", t.largeReplies)
+	e.counter("recalled_reads_total", "Reads sent again on another connection so as not to wait behind a large reply, or not to crowd a client that does not read.", t.recalled)
 	e.counter("client_reply_cut_total", "Clients cut off because a large reply broke off with its master.", t.cutMidReply)
 	for k := range breachEnd {
 		e.counter("client_protocol_errors_total", "Clients that broke the protocol and were cut off, by how.", t.breaches[k], "reason", k.String())
@@ -220,7 +228,10 @@ func (t *stats) add(o *stats) {
 		{&t.refusedClients, o.refusedClients},
 		{&t.commands, o.commands},
 		{&t.stateCut, o.stateCut},
-		{&t.outputCut, o.outputCut},
+		{&t.queryFull, o.queryFull},
+		{&t.largeCommands, o.largeCommands},
+		{&t.largeReplies, o.largeReplies},
+		{&t.recalled, o.recalled},
 		{&t.cutMidReply, o.cutMidReply},
 		{&t.pinned, o.pinned},
 		{&t.pinRefused, o.pinRefused},
@@ -247,6 +258,9 @@ func (t *stats) add(o *stats) {
 		{&t.holdCount, o.holdCount},
 	} {
 		*f.sum += f.n
+	}
+	for i := range t.outputCut {
+		t.outputCut[i] += o.outputCut[i]
 	}
 	for i := range t.holdBuckets {
 		t.holdBuckets[i] += o.holdBuckets[i]

@@ -31,8 +31,8 @@ type mode struct {
 	blockedAt time.Duration
 	unblocked bool // we have asked Redis to end the call
 
-	more      int  // what EXEC still answers, behind its reply: see queued.go
-	moreMuted bool // and nobody wants it
+	due      int  // what EXEC still answers, behind its reply: see queued.go
+	dueMuted bool // and nobody wants it
 
 	subs       map[subscription]struct{}
 	subCalls   int // SUBSCRIBE and kin under way
@@ -127,6 +127,9 @@ func (s *session) transmit(p *pipe, frame []byte, cmd *command) {
 	}
 	if s.mayHaveRun() {
 		m |= metaAgain
+	}
+	if p == s.own && s.w.bulk.has(cmd, frame) {
+		m |= metaBulk
 	}
 	if s.replyOff || s.replySkip {
 		m |= metaSilent

@@ -125,6 +125,10 @@ func (s *session) restoreTx(p *pipe) {
 func (s *session) unpin() {
 	p := s.own
 	s.own = nil
+	if s.slowPipe == p { // for the next session
+		s.slowPipe = nil
+		p.wake()
+	}
 	s.w.giveOwn(p)
 	s.refast()
 }
@@ -149,14 +153,14 @@ func (s *session) ownLost() {
 	s.lostOwn = true
 	s.blocking = false
 	s.subCalls, s.stickyCalls = 0, 0 // what is sent again counts again
-	s.restoreSub, s.more = 0, 0
+	s.restoreSub, s.due = 0, 0
 	if s.watching {
 		s.watchLost = true
 	}
 	if s.stream == streamOn {
 		s.stream = streamDiscard
 		if s.streamErr == "" {
-			s.streamErr = "UNCERTAIN the command may or may not have been executed: its connection was lost (sentinelproxy)"
+			s.streamErr = errBrokeOff
 		}
 	}
 	if !s.asked {

@@ -13,10 +13,6 @@ const (
 	windowCommands = 16384
 )
 
-// largeReply is the size past which a reply is passed on in pieces, and its
-// pipe takes no further command.
-const largeReply = 1 << 20
-
 // pipeState is where a pipe is in its life.
 type pipeState uint8
 
@@ -29,7 +25,7 @@ const (
 )
 
 // meta says what an entry of a pipe's queue needs when its reply comes.
-type meta uint8
+type meta uint16
 
 const (
 	metaWrite    meta = 1 << iota // a success may be lost with this master
@@ -40,11 +36,13 @@ const (
 	metaCursor                    // of the SCAN family: its reply has a cursor
 	metaTx                        // queued by MULTI, or MULTI itself: repeated from the recording
 	metaAgain                     // another connection was lost with it: it may have run already
+	metaDropped                   // nobody's any more: its reply is thrown away, see isolate.go
+	metaBulk                      // its last reply was large: this one tells whether to expect the next so
 )
 
 // entry is one command that waits for its reply.
 type entry struct {
-	s    *session // nil: ours
+	s    *session // nil: ours, or dropped
 	cmd  *command
 	n    int32 // bytes in the pipe's buffer
 	got  int32 // confirmations seen, of SUBSCRIBE and kin; of a streamed one less those to come
@@ -78,9 +76,10 @@ type pipe struct {
 
 	queue   queue
 	replies resp.Replies
-	in      []byte // an incomplete reply
-	partial bool   // part of the oldest reply has been passed on already
-	refused bool   // own pipes: the transaction on it was refused, so its EXEC cannot run
+	in      []byte  // an incomplete reply
+	partial bool    // part of the oldest reply has been passed on, or thrown away, already
+	begins  [2]byte // what that reply began with
+	refused bool    // own pipes: the transaction on it was refused, so its EXEC cannot run
 
 	waiting  []*session // want to send, but cannot yet
 	internal []func(reply []byte)
@@ -94,7 +93,8 @@ type pipe struct {
 	dialGen  uint64 // tells a dial that was given up
 	run      uint64 // marks the cursors of this connection; 0: not known yet
 	asked    bool   // for what run is made of
-	slow     bool   // reading rests until the owner has taken its replies
+	slow     bool   // reading rests until the client has taken its replies
+	halted   bool   // reading rests until it is known whether the oldest reply may be passed on
 
 	carried     bool          // it was ready once
 	greetAt     time.Duration // when the greeting was sent
@@ -163,7 +163,7 @@ func (p *pipe) begun() int {
 	pos := p.head
 	for i := range p.queue.len() {
 		e := p.queue.at(i)
-		if pos >= p.sent && e.s != nil {
+		if pos >= p.sent && (e.s != nil || e.meta&metaDropped != 0) {
 			break
 		}
 		if e.meta&metaStreamed != 0 {
@@ -223,7 +223,7 @@ func (p *pipe) receive(b []byte) {
 		return
 	}
 	rest := b[off:]
-	if len(rest) > 0 && p.replies.Need() > largeReply {
+	if len(rest) > 0 && p.replies.Need() > p.w.sizes.large {
 		rest = rest[p.passPart(rest, trust):]
 	}
 	switch {
@@ -235,7 +235,7 @@ func (p *pipe) receive(b []byte) {
 	case joined:
 		p.in = p.in[:copy(p.in, rest)]
 	default:
-		p.in = append(p.w.takeBufOf(min(p.replies.Need(), largeReply)+len(rest)), rest...)
+		p.in = append(p.w.takeBufOf(min(p.replies.Need(), p.w.sizes.large)+len(rest)), rest...)
 	}
 	p.makeRoom()
 }
@@ -253,28 +253,41 @@ func (p *pipe) makeRoom() {
 }
 
 // passPart hands part of a reply that is too long to keep to the session that
-// waits for it. From then on the pipe is only good for that reply and those
-// behind it.
+// waits for it, and returns how much it took of b. From then on a shared pipe is only
+// good for that reply and those behind it.
 func (p *pipe) passPart(b []byte, t trust) int {
-	if p.queue.len() == 0 {
+	k := p.replies.Streamable(len(b))
+	if o := p.owner; o != nil && o.subscribed() {
+		o.tooLong(max(len(b), p.replies.Need()))
+		return 0 // what is published must be seen whole
+	}
+	if k == 0 || p.queue.len() == 0 {
 		return 0
 	}
 	e := p.queue.front()
-	k := p.replies.Streamable(len(b))
-	if k == 0 || e.s == nil || e.meta&metaTx != 0 || e.cmd.class == classSubscribe || e.s.subscribed() ||
-		e.cmd.class == classExec && len(e.s.tx.effects) > 0 ||
-		len(e.s.parked) > 0 || len(e.s.kept) > 0 {
-		return 0 // it must be seen whole
-	}
-	if !p.partial && (b[0] == '>' || t != trusted && e.meta&metaWrite != 0) {
-		return 0 // so must a push, which belongs to nobody, and what may not reach its client
-	}
-	if p.owner == nil && p.state == pipeReady {
-		p.retire()
+	dropped := e.meta&metaDropped != 0
+	if !p.partial && !dropped {
+		if e.s == nil || e.meta&metaTx != 0 || e.cmd.class == classSubscribe || b[0] == '>' ||
+			e.cmd.class == classExec && len(e.s.tx.effects) > 0 {
+			return 0 // so must answers to us, a push, which belongs to nobody, and what changes the session
+		}
+		if len(e.s.parked) > 0 {
+			e.s.unpark() // else it would have to be kept with them
+		}
+		if len(e.s.kept) > 0 || t != trusted && e.meta&metaWrite != 0 {
+			p.halt()
+			return 0
+		}
+		if p.owner == nil {
+			dropped = p.makeWay(e)
+		}
 	}
 	first := !p.partial
+	if first {
+		p.begins = [2]byte{b[0], b[min(1, k-1)]}
+	}
 	p.partial = true
-	if !e.s.closed && e.meta&metaSilent == 0 {
+	if !dropped && !e.s.closed && e.meta&metaSilent == 0 {
 		n := 0
 		if first && e.meta&metaCursor != 0 {
 			var head []byte
@@ -290,14 +303,43 @@ func (p *pipe) passPart(b []byte, t trust) int {
 }
 
 // rest stops reading from the pipe while its reader is behind and nobody else
-// waits for this pipe; streamed replies then need no memory.
+// waits for this pipe; replies then need no memory of ours. What subscribers are sent
+// they are sent, as by Redis.
 func (p *pipe) rest(s *session) {
-	if p.slow || s.pending() < outputMark || p.queue.len() > 1 {
+	if p.slow || s.pending() < p.w.sizes.mark || s.closing || s.subscribed() || p.state == pipeClosed || p.othersWait(s) {
 		return
 	}
 	p.slow = true
 	p.conn.Pause()
 	s.slowPipe = p
+}
+
+// wake ends a rest.
+func (p *pipe) wake() {
+	p.slow = false
+	p.readOn()
+}
+
+// halt stops reading while the route does not say whether a large reply may reach its
+// client: it could not be kept meanwhile.
+func (p *pipe) halt() {
+	p.halted = true
+	p.conn.Pause()
+}
+
+// unhalt has the reply looked at again. The worker calls it when the route or the lease
+// may have changed.
+func (p *pipe) unhalt() {
+	if p.halted {
+		p.halted = false
+		p.readOn()
+	}
+}
+
+func (p *pipe) readOn() {
+	if p.state != pipeClosed && !p.slow && !p.halted {
+		p.conn.Resume()
+	}
 }
 
 // deliver gives one complete reply to whom it belongs.
@@ -312,6 +354,14 @@ func (p *pipe) deliver(reply []byte, t trust) {
 	}
 	e := p.queue.pop()
 	s := e.s
+	if e.meta&metaDropped != 0 {
+		p.partial = false
+		p.release(int(e.n))
+		return
+	}
+	if e.meta&metaBulk != 0 && whole {
+		p.w.bulk.remove(e.cmd, p.buf[p.head:p.head+int(e.n)])
+	}
 	if e.meta&metaCursor != 0 && whole {
 		if head, n := p.markReply(reply); n > 0 {
 			reply = append(head, reply[n:]...)
@@ -360,7 +410,7 @@ func (p *pipe) deliver(reply []byte, t trust) {
 			s.reply(reply)
 		}
 		if e.meta&metaOrder != 0 {
-			s.replied(p, e, reply)
+			s.replied(p, e, p.begins[:])
 		}
 		s.after(p)
 		return
@@ -374,9 +424,12 @@ func (p *pipe) deliver(reply []byte, t trust) {
 	if e.meta&metaOrder != 0 {
 		s.replied(p, e, reply)
 	}
-	if s.more > 0 && t != trusted { // it may not be told apart from what is withheld
+	if s.due > 0 && t != trusted { // it may not be told apart from what is withheld
 		s.cutMidReply(e.cmd)
 		return
+	}
+	if p.owner == s {
+		p.rest(s)
 	}
 	s.after(p)
 }
@@ -403,6 +456,7 @@ func (p *pipe) release(n int) {
 func (p *pipe) unasked(reply []byte) {
 	if p.owner != nil && !p.owner.closed {
 		p.owner.reply(reply)
+		p.rest(p.owner)
 		return
 	}
 	if len(reply) > 0 && reply[0] == '-' {

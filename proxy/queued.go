@@ -50,8 +50,8 @@ func (s *session) executed(p *pipe, e *entry, reply []byte) {
 		}
 		pos += s.takeEffect(p, &q, &who)
 	}
-	s.more, s.moreMuted = pos-next, e.meta&metaSilent != 0
-	if s.moreMuted {
+	s.due, s.dueMuted = pos-next, e.meta&metaSilent != 0
+	if s.dueMuted {
 		s.passPushes(v.Elem)
 	}
 	s.become(p, who)
@@ -62,7 +62,7 @@ func (s *session) executedAtOnce(p *pipe, e *entry) {
 	who := s.who
 	for _, q := range s.tx.effects {
 		if q.at == s.tx.answered-2 {
-			s.more, s.moreMuted = s.takeEffect(p, &q, &who)-1, e.meta&metaSilent != 0
+			s.due, s.dueMuted = s.takeEffect(p, &q, &who)-1, e.meta&metaSilent != 0
 		}
 	}
 	s.become(p, who)
@@ -179,13 +179,13 @@ func (s *session) passPushes(elems []resp.Value) {
 // takesMore passes on what follows EXEC's reply. It returns false if nothing more is
 // due.
 func (s *session) takesMore(p *pipe, frame []byte) bool {
-	if s.more == 0 {
+	if s.due == 0 {
 		return false
 	}
-	if !s.moreMuted || frame[0] == '>' {
+	if !s.dueMuted || frame[0] == '>' {
 		s.reply(frame)
 	}
-	if s.more--; s.more == 0 {
+	if s.due--; s.due == 0 {
 		s.after(p)
 	}
 	return true

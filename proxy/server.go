@@ -67,8 +67,15 @@ type Options struct {
 	Report       func(topology.Report)
 	DrainTimeout time.Duration // how long clients may finish at the end; 0: 10 s
 	MaxClients   int           // 0: 10 000; one too many is answered as by Redis
-	Driver       evloop.Driver
-	Log          *slog.Logger // nil: nothing is logged
+	// LargeCommand is the size in bytes past which a command is not collected but
+	// passed on as it comes, over a pipe of its own, and a reply likewise; 0: 1 MiB.
+	LargeCommand int
+	// QueryBufferLimit is how many bytes are read ahead of a client that sends
+	// commands and does not read its replies; past it reading stops. 0: 256 MiB.
+	QueryBufferLimit int
+	OutputLimits     *OutputLimits // nil: DefaultOutputLimits
+	Driver           evloop.Driver
+	Log              *slog.Logger // nil: nothing is logged
 }
 
 // Server is the data path of one group: listeners, event loops, and the workers

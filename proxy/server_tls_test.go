@@ -91,6 +91,7 @@ func TestServerOverTLS(t *testing.T) {
 			useTransport(t, tt.version, tt.driver)
 			for name, test := range map[string]func(*testing.T){
 				"long pipeline": TestLongPipelineIsSentBeforeTheFirstRead,
+				"a million":     TestMillionCommandsBeforeTheFirstRead,
 				"large values":  TestLargeValues,
 				"half closed":   TestHalfClosedClientGetsItsReplies,
 				"many clients":  TestManyClients,

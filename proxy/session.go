@@ -7,26 +7,9 @@ import (
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
 )
 
-// The limits of one session's memory.
-const (
-	// outputMark is how many bytes of replies a client may leave unread before its
-	// commands are no longer forwarded. They are still read, up to queryLimit.
-	outputMark = 1 << 20
-	// queryMark is how much is read ahead while commands wait for anything else.
-	queryMark = 64 << 10
-	// queryLimit is how much is read ahead of a client that sends all before it
-	// reads; past it, reading stops.
-	queryLimit = 256 << 20
-	// outputLimit is how many bytes of replies are kept for one client; past it
-	// the client is cut off, as by Redis' client-output-buffer-limit.
-	outputLimit = 256 << 20
-	// largeCommand is the size past which a command is not collected but streamed
-	// over a pipe of its own.
-	largeCommand = 1 << 20
-	// maxShare is how many commands of one session are under way at once: a long
-	// pipeline must not keep others waiting behind all of it.
-	maxShare = 256
-)
+// maxShare is how many commands of one session are under way at once: a long
+// pipeline must not keep others waiting behind all of it.
+const maxShare = 256
 
 // waitKind says why a session's next command is not being handled.
 type waitKind uint8
@@ -56,7 +39,11 @@ type session struct {
 
 	reqs resp.Requests
 	in   []byte // received and not handled; begins at a command
-	out  []byte // replies, of which the first outOff bytes are written
+	// more is what was received behind in, in pieces, and stowed its size. There is
+	// something in in while there is something here.
+	more   [][]byte
+	stowed int
+	out    []byte // replies, of which the first outOff bytes are written
 	// outOff is how much of out the kernel has taken.
 	outOff int
 
@@ -90,8 +77,11 @@ type session struct {
 	// and pulledRan of those in pulled.
 	ran, pulledRan []bool
 	parked         []parked
-	kept           []kept // replies that a suspicion keeps back
-	slowPipe       *pipe  // reads again when our client has read
+	kept           []kept        // replies that a suspicion keeps back
+	slowPipe       *pipe         // reads again when our client has read
+	crowded        bool          // too much is unread: what is to come is kept away, see uncrowd
+	queryFull      bool          // reading stopped at QueryBufferLimit
+	softSince      time.Duration // since when more is unread than a soft limit allows; 0: it is not
 }
 
 // Data takes what the client sent.
@@ -101,17 +91,21 @@ func (s *session) Data(b []byte) {
 	}
 	s.seen = s.w.second
 	if len(s.in) > 0 || s.wait != waitNone {
-		if s.in == nil {
-			s.in = s.w.takeBuf()
+		if len(s.more) > 0 || s.wait != waitNone && len(s.in) >= queryMark {
+			s.stow(b)
+		} else {
+			if s.in == nil {
+				s.in = s.w.takeBufOf(len(b))
+			}
+			s.in = append(s.in, b...)
 		}
-		s.in = append(s.in, b...)
 		s.run()
 		return
 	}
 	used := s.consume(b)
 	if used < len(b) && !s.closing {
 		// What is larger is streamed, once it may: no client has us set aside what it only announces.
-		s.in = append(s.w.takeBufOf(max(min(s.reqs.Need(), largeCommand), len(b)-used)), b[used:]...)
+		s.in = append(s.w.takeBufOf(max(min(s.reqs.Need(), s.w.sizes.large), len(b)-used)), b[used:]...)
 	}
 	s.throttle()
 	if s.lostOwn || s.w.draining {
@@ -124,7 +118,11 @@ func (s *session) run() {
 	if s.closed || s.closing {
 		return
 	}
-	if len(s.in) > 0 && s.wait == waitNone {
+	if s.crowded {
+		s.crowded = false
+		s.uncrowd()
+	}
+	for len(s.in) > 0 && s.wait == waitNone && !s.closing {
 		used := s.consume(s.in)
 		switch {
 		case used == len(s.in) || s.closing:
@@ -134,6 +132,9 @@ func (s *session) run() {
 			s.in = s.in[:copy(s.in, s.in[used:])]
 		case used > 0: // a long pipeline is not moved for each piece of it
 			s.in = s.in[used:]
+		}
+		if s.wait != waitNone && len(s.in) > 0 || !s.unstow() {
+			break
 		}
 	}
 	s.revive()
@@ -151,9 +152,9 @@ func (s *session) throttle() {
 	case waitRoute:
 		limit = 0
 	case waitOutput:
-		limit = queryLimit
+		limit = s.w.sizes.query
 	case waitNone:
-		limit = max(largeCommand, queryMark) + queryMark // a command that is being collected
+		limit = max(s.w.sizes.large, queryMark) + queryMark // a command that is being collected
 	case waitPipe, waitDrain, waitLogin, waitShare, waitRetry:
 	}
 	if s.wait == waitRoute && (!s.listed || s.recount) {
@@ -163,11 +164,16 @@ func (s *session) throttle() {
 			return
 		}
 	}
-	if limit == 0 || len(s.in) > limit {
+	full := limit == 0 || len(s.in)+s.stowed > limit
+	if full {
 		s.conn.Pause()
 	} else {
 		s.conn.Resume()
 	}
+	if full = full && s.wait == waitOutput; full && !s.queryFull {
+		s.w.stats.queryFull++
+	}
+	s.queryFull = full
 }
 
 // finish closes a session whose client has sent its last command and has its
@@ -245,7 +251,7 @@ func (s *session) consume(b []byte) int {
 			return len(b)
 		}
 		if n == 0 {
-			if s.reqs.Need() > largeCommand {
+			if s.reqs.Need() > s.w.sizes.large {
 				k := s.startStream(b[off:])
 				off += k
 				if k > 0 {
@@ -293,7 +299,8 @@ func (s *session) command(frame []byte) bool {
 	s.last = cmd
 	if s.fast && cmd.class == classShared {
 		p := s.pipe
-		if p.state == pipeReady && s.w.serving && !p.full() && len(s.out) < outputMark && s.inflight < maxShare {
+		if p.state == pipeReady && s.w.serving && !p.full() && len(s.out) < s.w.sizes.mark && s.inflight < maxShare &&
+			(s.w.bulk.n == 0 || !s.w.bulk.has(cmd, frame)) {
 			s.w.stats.commands++
 			var m meta
 			if cmd.resend != resendRead {
@@ -341,11 +348,8 @@ func (s *session) reply(b []byte) {
 	}
 	s.out = append(s.out, b...)
 	s.conn.Flush()
-	if len(s.out)-s.outOff > outputLimit {
-		s.w.stats.outputCut++
-		s.w.log.Warn("client cut off: it does not read its replies",
-			"client", s.conn.RemoteAddr(), "pending_bytes", len(s.out)-s.outOff)
-		s.abort()
+	if len(s.out)-s.outOff >= s.w.sizes.alarm {
+		s.alarmed()
 	}
 }
 
@@ -373,19 +377,21 @@ func (s *session) Wrote(n int) {
 	if s.outOff == len(s.out) {
 		s.w.giveBuf(s.out)
 		s.out, s.outOff = nil, 0
-	} else if s.outOff > outputMark && s.outOff >= len(s.out)-s.outOff {
+	} else if s.outOff > s.w.sizes.mark && s.outOff >= len(s.out)-s.outOff {
 		s.out = s.out[:copy(s.out, s.out[s.outOff:])]
 		s.outOff = 0
 	}
-	if s.pending() >= outputMark/2 {
+	if s.softSince != 0 {
+		if l, _ := s.outputLimit(); s.pending() < l.Soft {
+			s.softSince = 0
+		}
+	}
+	if s.pending() >= s.w.sizes.mark/2 {
 		return
 	}
 	if p := s.slowPipe; p != nil {
 		s.slowPipe = nil
-		p.slow = false
-		if p.state != pipeClosed {
-			p.conn.Resume()
-		}
+		p.wake()
 	}
 	if s.wait == waitOutput {
 		s.resume()
@@ -458,11 +464,10 @@ func (s *session) Closed(err error) {
 		s.dropOwn()
 	}
 	if p := s.slowPipe; p != nil {
-		p.slow = false
-		if p.state != pipeClosed {
-			p.conn.Resume()
-		}
+		s.slowPipe = nil
+		p.wake()
 	}
+	delete(s.w.overSoft, s)
 	s.detach()
 	s.w.remove(s)
 	for _, b := range [][]byte{s.in, s.out} {
@@ -471,6 +476,7 @@ func (s *session) Closed(err error) {
 		}
 	}
 	s.in, s.out, s.parked, s.kept, s.pulled = nil, nil, nil, nil, nil
+	s.more, s.stowed = nil, 0
 }
 
 func equalFold(a, lower string) bool {

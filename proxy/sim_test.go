@@ -55,6 +55,7 @@ type sim struct {
 	master   topology.Addr
 	epoch    uint64
 
+	bulky  bool   // replies and commands may be large, and clients slow to read
 	soft   bool   // some reads are answered stale or as missing
 	served bool   // a master was served at the last check
 	madeUp uint64 // answers made up until then
@@ -116,6 +117,10 @@ func simulate(t *testing.T, seed uint64) {
 		s.soft = true
 		s.r.w.setOutage(outagePolicy(t, after, rules...))
 	}
+	if s.bulky = seed%4 == 0; s.bulky {
+		s.r.w.sizes = sizes{large: 60 + s.rnd.IntN(100), query: 4000, mark: 200, crowd: 500}
+		s.r.w.sizes.setAlarm()
+	}
 	s.r.serve(nodeA, 1)
 	for i := range 1 + s.rnd.IntN(5) {
 		s.clients = append(s.clients, &simClient{fakeClient: s.r.client(), id: i, holds: map[string]map[string]bool{}})
@@ -148,7 +153,15 @@ func (s *sim) step() {
 		if l := s.anyLink(); l != nil {
 			l.wire.limit, l.wire.blocked = 1+s.rnd.IntN(60), false
 		}
+	case n < 82 && s.bulky:
+		c := s.clients[s.rnd.IntN(len(s.clients))].wire
+		c.limit, c.blocked = 1+s.rnd.IntN(600), false
 	case n < 85:
+		for _, c := range s.clients {
+			if !c.wire.closed {
+				c.wire.unblock(0)
+			}
+		}
 		for _, l := range s.links {
 			if !l.wire.closed {
 				l.wire.unblock(0)
@@ -233,6 +246,9 @@ func (s *sim) send(c *simClient) {
 	for range 1 + s.rnd.IntN(6) {
 		c.n++
 		tag := fmt.Sprintf("%d-%d", c.id, c.n)
+		if s.bulky && s.rnd.IntN(10) == 0 {
+			tag += strings.Repeat("z", 200)
+		}
 		name := [...]string{
 			"GET", "GET", "INCR", "INCR", "INCR", "ECHO", "BLPOP", "KEYS", "WAIT", "MULTI", "EXEC", "CLIENT",
 			"SET", "SET", "SET", "READ", "READ", "COPY",
@@ -259,6 +275,7 @@ func (s *sim) send(c *simClient) {
 		case "WAIT":
 			words = []string{name, "0", "100"}
 		case "CLIENT":
+			tag = strings.TrimRight(tag, "z") // such a name would be refused
 			words = []string{name, "SETNAME", tag}
 		}
 		b = resp.AppendCommand(b, words...)
@@ -351,7 +368,11 @@ func (s *sim) execute(l *simLink, w []string) string {
 			if strings.Contains(w[1], "k") {
 				return "$" + strconv.Itoa(len(tl.values[w[1]])) + "\r\n" + tl.values[w[1]] + "\r\n"
 			}
-			return "$" + strconv.Itoa(len(w[1])) + "\r\n" + w[1] + "\r\n"
+			v := w[1]
+			if s.bulky && s.rnd.IntN(4) == 0 {
+				v += strings.Repeat("y", 400)
+			}
+			return "$" + strconv.Itoa(len(v)) + "\r\n" + v + "\r\n"
 		case "BLPOP", "KEYS":
 			return "*1\r\n$" + strconv.Itoa(len(w[1])) + "\r\n" + w[1] + "\r\n"
 		case "WAIT":
@@ -457,7 +478,7 @@ func (s *sim) check() {
 		}
 	}
 	for _, c := range s.clients {
-		if len(c.asked) > 0 && s.r.w.route.State == topology.Down && !c.wire.closed && c.s.inflight == 0 && c.s.wait != waitPipe {
+		if len(c.asked) > 0 && s.r.w.route.State == topology.Down && !c.wire.closed && c.s.inflight == 0 && c.s.wait != waitPipe && c.s.pending() == 0 {
 			s.t.Fatalf("client %d waits for %v though the route is down; wait %d", c.id, c.asked, c.s.wait)
 		}
 	}
@@ -519,7 +540,10 @@ func (a asked) fits(reply string) bool {
 		return false
 	}
 	switch a.name {
-	case "GET", "INCR", "ECHO":
+	case "GET", "ECHO":
+		_, body, _ := strings.Cut(reply, "\r\n")
+		return strings.TrimRight(strings.TrimSuffix(body, "\r\n"), "y") == a.arg || reply == "+QUEUED\r\n"
+	case "INCR":
 		return reply == "$"+strconv.Itoa(len(a.arg))+"\r\n"+a.arg+"\r\n" || reply == "+QUEUED\r\n"
 	case "BLPOP", "KEYS":
 		return strings.HasSuffix(reply, "\r\n"+a.arg+"\r\n")
@@ -538,6 +562,11 @@ func (s *sim) settle() {
 	s.timeline[s.master].readOnly = false
 	s.r.serve(s.master, s.epoch)
 	for range 500 {
+		for _, c := range s.clients {
+			if !c.wire.closed {
+				c.wire.unblock(0)
+			}
+		}
 		s.timeline[s.master].readOnly = false
 		s.connect()
 		for _, l := range s.links {

@@ -9,14 +9,18 @@ import (
 // stats are one worker's counters: plain words that its loop owns, so counting
 // costs nothing. The server copies them on the loop.
 type stats struct {
-	accepted       uint64            // clients
-	refusedClients uint64            // over max_clients
-	commands       uint64            // handled: sent to a master, answered here, or failed
-	breaches       [breachEnd]uint64 // of the protocol, by clients
-	stateCut       uint64            // clients cut off because they had more state than is remembered
-	outputCut      uint64            // clients cut off because they did not read
-	cutMidReply    uint64            // clients cut off in the middle of a large reply
-	pinned         uint64            // own pipes taken
+	accepted       uint64             // clients
+	refusedClients uint64             // over max_clients
+	commands       uint64             // handled: sent to a master, answered here, or failed
+	breaches       [breachEnd]uint64  // of the protocol, by clients
+	stateCut       uint64             // clients cut off because they had more state than is remembered
+	outputCut      [cutReasons]uint64 // clients cut off because they did not read
+	queryFull      uint64             // times that a client was read no further because of QueryBufferLimit
+	largeCommands  uint64             // passed on in pieces
+	largeReplies   uint64             // likewise, on shared pipes, which they were the end of
+	recalled       uint64             // reads sent again so as not to wait behind a large reply, or not to crowd a slow client
+	cutMidReply    uint64             // clients cut off in the middle of a large reply
+	pinned         uint64             // own pipes taken
 	pinRefused     uint64
 
 	// Every command counted as held ends as exactly one of sent, failed, policy (an

@@ -22,8 +22,12 @@ const (
 	streamResume = 256 << 10
 )
 
+// errBrokeOff answers a command that was lost with its connection before the client had
+// sent the end of it: nobody can have executed it.
+const errBrokeOff = "MASTERDOWN the connection to the master was lost in the middle of the command: it was not executed (sentinelproxy)"
+
 // startStream begins to pass on the command at b, of which more than
-// largeCommand bytes are known to come. It returns how many bytes it took; 0 if
+// sizes.large bytes are known to come. It returns how many bytes it took; 0 if
 // the session must wait.
 func (s *session) startStream(b []byte) int {
 	cmd := s.w.find(b)
@@ -33,7 +37,7 @@ func (s *session) startStream(b []byte) int {
 			return 0
 		}
 		if cmd.class == classLocal {
-			return s.discard(b, "ERR '"+displayName(cmd.name)+"' with more than 1 MiB of arguments is refused by the proxy (sentinelproxy)")
+			return s.discard(b, "ERR '"+displayName(cmd.name)+"' with more than "+sizeText(s.w.sizes.large)+" of arguments is refused by the proxy (sentinelproxy)")
 		}
 		return s.discard(b, string(bytes.TrimSpace(denial(cmd)[1:])))
 	}
@@ -115,6 +119,7 @@ func (s *session) startStream(b []byte) int {
 	p.send(s, nil, cmd, m)
 	p.queue.back().got = -int32(resp.Count(b) - 1) // as many confirmations, if it is SUBSCRIBE
 	s.w.stats.commands++
+	s.w.stats.largeCommands++
 	return s.continueStream(b)
 }
 

@@ -35,6 +35,7 @@ func (w *worker) watch() {
 				p.lost(errGreetTimeout)
 			}
 		case pipeReady, pipeRetired:
+			p.unhalt()
 			p.look()
 		case pipeDialing, pipeClosed:
 		}
@@ -45,13 +46,14 @@ func (w *worker) watch() {
 	if w.failure != "" && w.opts.Auth == AuthNone && w.serving {
 		w.sharedPipe(w.anonymous()) // until our own account is let in
 	}
+	w.checkSoft()
 	w.watchAt.Reset(watchEvery)
 	w.pump()
 }
 
 // look starts a trial for a pipe on which an answer is overdue.
 func (p *pipe) look() {
-	due := p.queue.len() > 0 && p.sent > p.head && !p.slow && !p.mayBeSilent() && p.heard == p.seen
+	due := p.queue.len() > 0 && p.sent > p.head && !p.slow && !p.halted && !p.mayBeSilent() && p.heard == p.seen
 	p.seen = p.heard
 	if !due {
 		p.stale = 0

@@ -50,11 +50,12 @@ type host interface {
 // worker is the part of the data path on one event loop: it owns sessions and
 // pipes and the route they obey. Only the loop's goroutine uses it.
 type worker struct {
-	host host
-	loop int
-	opts *Options
-	log  *slog.Logger
-	cmds *commands
+	host  host
+	loop  int
+	opts  *Options
+	sizes sizes
+	log   *slog.Logger
+	cmds  *commands
 
 	account account // the sidecar's own
 	route   topology.Route
@@ -80,8 +81,10 @@ type worker struct {
 	failure   string // why the last connection to the master was turned away; "": it was not
 	failedAt  time.Duration
 	watchAt   timer
-	kept      []*session // with replies that a suspicion keeps back
-	leaseAt   timer      // looks for the lease's return
+	kept      []*session            // with replies that a suspicion keeps back
+	overSoft  map[*session]struct{} // past a soft limit when last looked at
+	bulk      bulk
+	leaseAt   timer // looks for the lease's return
 	sweepAt   timer
 
 	reported map[topology.ReportKind]uint64 // the Gen each kind was last reported for
@@ -137,6 +140,8 @@ func newWorker(h host, loop int, o *Options, cmds *commands) *worker {
 		route:    topology.Route{Group: o.Group, State: topology.Discovering, HoldTimeout: discoverWait},
 		nextID:   int64(loop) + 1,
 		replicas: newReplicas(),
+		sizes:    newSizes(o),
+		overSoft: make(map[*session]struct{}),
 	}
 	w.second = h.now()
 	w.route.Since = w.second
@@ -225,6 +230,7 @@ func (w *worker) setRoute(r topology.Route) {
 		for _, p := range w.allPipes() {
 			if p.conn != nil {
 				p.conn.Flush() // what was held back
+				p.unhalt()
 			}
 		}
 		w.endOutage()
@@ -236,6 +242,7 @@ func (w *worker) setRoute(r topology.Route) {
 	} else {
 		for _, p := range w.allPipes() {
 			p.pullBack()
+			p.unhalt()
 			w.wakeAll(p) // its sessions wait for the route now: no reply may be left to come that would wake them
 		}
 		if len(w.held) > 0 {
@@ -353,6 +360,7 @@ func (w *worker) checkLease() {
 	for _, p := range w.allPipes() {
 		if p.conn != nil {
 			p.conn.Flush()
+			p.unhalt()
 		}
 	}
 	w.releaseHeld()
@@ -382,7 +390,7 @@ func (w *worker) addHeld(s *session) {
 // canExpire reports whether a held session has something that hold.timeout fails:
 // a subscriber that waits for a connection has not.
 func (s *session) canExpire() bool {
-	return !s.closed && s.wait == waitRoute && (s.heldLeft > 0 || s.asks || s.reqs.Need() > largeCommand)
+	return !s.closed && s.wait == waitRoute && (s.heldLeft > 0 || s.asks || s.reqs.Need() > s.w.sizes.large)
 }
 
 // armHeld sets the timer for the session that has waited longest.

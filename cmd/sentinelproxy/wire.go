@@ -140,8 +140,15 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 		DrainTimeout: max(h.drain, time.Nanosecond), // 0 there is the default, here no drain at all
 		MaxClients:   m.MaxClients,
 		RetryWrites:  retry,
-		Outage:       outagePolicy(m.Outage),
-		Log:          log,
+
+		LargeCommand:     m.LargeCommand,
+		QueryBufferLimit: m.QueryBuffer,
+		OutputLimits: &proxy.OutputLimits{
+			Normal: outputLimit(m.OutputLimit(config.OutputNormal)),
+			PubSub: outputLimit(m.OutputLimit(config.OutputPubSub)),
+		},
+		Outage: outagePolicy(m.Outage),
+		Log:    log,
 	}
 	h.tls.secure(&o, m.Listen, h.listeners)
 	s, err := proxy.New(o)
@@ -149,6 +156,10 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 		return nil, err
 	}
 	return proxyServer{s}, nil
+}
+
+func outputLimit(o config.OutputLimit) proxy.OutputLimit {
+	return proxy.OutputLimit{Hard: o.Hard, Soft: o.Soft, For: o.For}
 }
 
 // warnDenied tells of commands to be refused that Redis does not have: a module may,

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
 	"net"
 	"strconv"
@@ -61,8 +62,12 @@ type Master struct {
 	Announce    Announce // what clients in Sentinel mode are told
 	Loops       int      // event loops; 0 lets the proxy choose
 	MaxClients  int
-	Deny        []string // commands that are refused, in upper case; none: none
-	Dedicated   bool     // multiplex is false: each client has a backend connection of its own
+	// LargeCommand and QueryBuffer are in bytes.
+	LargeCommand int
+	QueryBuffer  int
+	Output       []OutputLimit // what was given; OutputLimit has the rest
+	Deny         []string      // commands that are refused, in upper case; none: none
+	Dedicated    bool          // multiplex is false: each client has a backend connection of its own
 }
 
 // Listen is where clients connect: Network and Address as for [net.Listen].
@@ -97,6 +102,41 @@ func (a Announce) String() string {
 		return a.Host
 	}
 	return net.JoinHostPort(a.Host, strconv.Itoa(a.Port))
+}
+
+// OutputClass says whose replies an OutputLimit bounds.
+type OutputClass string
+
+// The classes of clients, as in Redis' client-output-buffer-limit.
+const (
+	OutputNormal OutputClass = "normal"
+	OutputPubSub OutputClass = "pubsub" // subscribers
+)
+
+// OutputLimit bounds what is kept for one client that does not read: one that leaves
+// Hard bytes unread, or Soft bytes for longer than For, is cut off. Zero is no limit.
+type OutputLimit struct {
+	Class      OutputClass
+	Hard, Soft int
+	For        time.Duration
+}
+
+// String returns "class hard soft seconds", as it is configured.
+func (o OutputLimit) String() string {
+	return fmt.Sprintf("%s %s %s %d", o.Class, sizeString(o.Hard), sizeString(o.Soft), int(o.For/time.Second))
+}
+
+// OutputLimit returns the limit of a class: the one that was given, or the default.
+func (m *Master) OutputLimit(class OutputClass) OutputLimit {
+	for _, o := range m.Output {
+		if o.Class == class {
+			return o
+		}
+	}
+	if class == OutputPubSub {
+		return OutputLimit{Class: class, Hard: 32 << 20, Soft: 8 << 20, For: time.Minute}
+	}
+	return OutputLimit{Class: class, Hard: 256 << 20}
 }
 
 // Login is an account. Without a PasswordFile there is none.

@@ -23,7 +23,11 @@ func TestDefaults(t *testing.T) {
 		Name: "mymaster", Listen: []Listen{{Network: "tcp", Address: "127.0.0.1:6379"}}, Sentinels: []topology.Addr{"s1:26379"},
 		Auth: AuthPassthrough, Hold: Hold{Timeout: Wait{Auto: true}, Max: Wait{Auto: true}},
 		Follow: FollowMajority, Fence: FenceLease,
-		RetryWrites: RetryNever, Demote: DemoteOff, MaxClients: 10000,
+		RetryWrites: RetryNever, Demote: DemoteOff, MaxClients: 10000, LargeCommand: 1 << 20, QueryBuffer: 256 << 20,
+		Output: []OutputLimit{
+			{Class: OutputNormal, Hard: 256 << 20},
+			{Class: OutputPubSub, Hard: 32 << 20, Soft: 8 << 20, For: time.Minute},
+		},
 		TLS:      TLS{MinVersion: tls.VersionTLS12, ClientAuth: ClientAuthNone},
 		RedisTLS: TLS{MinVersion: tls.VersionTLS12}, SentinelTLS: TLS{MinVersion: tls.VersionTLS12},
 		Deny: []string{"SHUTDOWN", "REPLICAOF", "SLAVEOF", "FAILOVER", "SYNC", "PSYNC", "REPLCONF", "DEBUG", "CLIENT|PAUSE"},
@@ -57,6 +61,31 @@ func TestPrecedence(t *testing.T) {
 				t.Errorf("hold.timeout %s; want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for v, want := range map[string]int{
+		"0": 0, "1000000": 1000000, "16k": 16000, "16KB": 16 << 10, "1m": 1e6, "1Mb": 1 << 20, "2g": 2e9, "1gb": 1 << 30, "7b": 7,
+	} {
+		if got, err := parseSize(v); err != nil || got != want {
+			t.Errorf("parseSize(%q) = %d, %v; want %d", v, got, err, want)
+		}
+	}
+	for _, v := range []string{"", "mb", "1tb", "-1", "1.5mb", "1 mb", "99999999999999999999", "9999999999gb", "0x10", "1kbkb"} {
+		if got, err := parseSize(v); err == nil {
+			t.Errorf("parseSize(%q) = %d; want an error", v, got)
+		}
+	}
+	m := mustLoad(t, nil, []string{"SENTINELPROXY_OUTPUT_BUFFER_LIMIT=normal 1gb 64mb 10"}, files{"c.yaml": "sentinels: [s]\nlarge_command: 4mb\n"}).Masters[0]
+	if m.LargeCommand != 4<<20 || m.QueryBuffer != 256<<20 {
+		t.Errorf("large_command %d, query_buffer_limit %d", m.LargeCommand, m.QueryBuffer)
+	}
+	if got := m.OutputLimit(OutputNormal).String(); got != "normal 1gb 64mb 10" {
+		t.Errorf("output_buffer_limit %q", got)
+	}
+	if got := m.OutputLimit(OutputPubSub).String(); got != "pubsub 32mb 8mb 60" {
+		t.Errorf("output_buffer_limit %q; a class that is not named keeps its default", got)
 	}
 }
 
@@ -172,6 +201,23 @@ func TestMistakes(t *testing.T) {
 				`c.yaml:4: log.level: found "infos"; want "debug", "info", "warn" or "error" (did you mean "info"?)`,
 				`SENTINELPROXY_AUTH: found "pasthrough"; want "passthrough" or "none" (did you mean "passthrough"?)`,
 				`--hold-timeout: found "5"; want a duration such as 5s, "auto", or "off" (the unit is missing; did you mean "5s"?)`,
+			},
+		},
+		"sizes": {
+			args: []string{"--sentinel=s", "--large-command=1", "--output-buffer-limit=pubsub 32mb 8mb 60,pubsub 0 0 0"},
+			env:  []string{"SENTINELPROXY_QUERY_BUFFER_LIMIT=2gb"},
+			yaml: "large_command: 1 MiB\nquery_buffer_limit: lots\noutput_buffer_limit:\n  - pubsub 32mb\n  - replica 1mb 0 0\n  - pubsub 1mb 2mb 1\n  - normal 64 0 0\n  - normal 1mb 0 1m\n",
+			want: []string{
+				`c.yaml:1: large_command: found "1 MiB"; want a size from 16kb to 64mb, such as 1mb (did you mean "1mb"?)`,
+				`c.yaml:2: query_buffer_limit: found "lots"; want a size from 1mb to 1gb, such as 256mb`,
+				`c.yaml:4: output_buffer_limit[0]: found "pubsub 32mb"; want CLASS HARD SOFT SECONDS such as "pubsub 32mb 8mb 60", CLASS being normal or pubsub, 0 no limit (it has 2 words)`,
+				`c.yaml:5: output_buffer_limit[1]: found "replica 1mb 0 0"; want CLASS HARD SOFT SECONDS such as "pubsub 32mb 8mb 60", CLASS being normal or pubsub, 0 no limit (class "replica": want "normal" or "pubsub")`,
+				`c.yaml:6: output_buffer_limit[2]: found "pubsub 1mb 2mb 1"; want CLASS HARD SOFT SECONDS such as "pubsub 32mb 8mb 60", CLASS being normal or pubsub, 0 no limit (the soft limit 2mb is above the hard one 1mb)`,
+				`c.yaml:7: output_buffer_limit[3]: found "normal 64 0 0"; want CLASS HARD SOFT SECONDS such as "pubsub 32mb 8mb 60", CLASS being normal or pubsub, 0 no limit (size "64": less than 1mb would cut off clients that do read)`,
+				`c.yaml:8: output_buffer_limit[4]: found "normal 1mb 0 1m"; want CLASS HARD SOFT SECONDS such as "pubsub 32mb 8mb 60", CLASS being normal or pubsub, 0 no limit (seconds "1m": want a number from 0 to 86400)`,
+				`--large-command: found "1"; want a size from 16kb to 64mb, such as 1mb (it is less than 16kb)`,
+				`SENTINELPROXY_QUERY_BUFFER_LIMIT: found "2gb"; want a size from 1mb to 1gb, such as 256mb (it is more than 1gb)`,
+				`--output-buffer-limit: found "pubsub" twice; want each class once`,
 			},
 		},
 		"fast without signs": {

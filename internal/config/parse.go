@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"path/filepath"
 	"slices"
@@ -179,6 +180,111 @@ func parseCount(v string, least, most int) (int, error) {
 	}
 	return n, nil
 }
+
+// sized parses a size within bounds.
+func sized(least, most int) func(string) (int, error) {
+	return func(v string) (int, error) {
+		n, err := parseSize(v)
+		switch {
+		case err != nil:
+			return 0, err
+		case n < least:
+			return 0, fmt.Errorf("it is less than %s", sizeString(least))
+		case n > most:
+			return 0, fmt.Errorf("it is more than %s", sizeString(most))
+		}
+		return n, nil
+	}
+}
+
+// mostBytes is the largest size.
+const mostBytes = math.MaxInt / 2
+
+// parseSize reads bytes as Redis' configuration has them: a number, with b, k, kb, m,
+// mb, g or gb behind it in any case; k is 1000, kb 1024, and so on.
+func parseSize(v string) (int, error) {
+	n, err := plainSize(v)
+	if errors.Is(err, errPlain) { // a space, or the unit of another world?
+		try := strings.Replace(strings.ReplaceAll(strings.ToLower(v), " ", ""), "ib", "b", 1)
+		if _, err := plainSize(try); err == nil {
+			return 0, fmt.Errorf("did you mean %q?", try)
+		}
+	}
+	return n, err
+}
+
+func plainSize(v string) (int, error) {
+	digits := strings.TrimRight(strings.ToLower(v), "bkmg")
+	unit, ok := map[string]int{
+		"": 1, "b": 1, "k": 1000, "kb": 1 << 10, "m": 1e6, "mb": 1 << 20, "g": 1e9, "gb": 1 << 30,
+	}[strings.ToLower(v)[len(digits):]]
+	n, err := strconv.ParseUint(digits, 10, 63)
+	switch {
+	case errors.Is(err, strconv.ErrRange), err == nil && ok && n > uint64(mostBytes/unit):
+		return 0, errors.New("it is too large")
+	case err != nil && strings.HasPrefix(v, "-"):
+		return 0, errors.New("it is negative")
+	case err != nil, !ok:
+		return 0, errPlain
+	}
+	return int(n) * unit, nil
+}
+
+// sizeString writes a size as parseSize reads it, in the largest unit that divides it.
+func sizeString(n int) string {
+	for _, u := range []struct {
+		name string
+		size int
+	}{{"gb", 1 << 30}, {"mb", 1 << 20}, {"kb", 1 << 10}} {
+		if n >= u.size && n%u.size == 0 {
+			return strconv.Itoa(n/u.size) + u.name
+		}
+	}
+	return strconv.Itoa(n)
+}
+
+// longestSoft is the most seconds of a soft limit.
+const longestSoft = 24 * 60 * 60
+
+// parseOutputLimit reads "class hard soft seconds", as Redis'
+// client-output-buffer-limit.
+func parseOutputLimit(v string) (OutputLimit, error) {
+	words := strings.Fields(v)
+	if len(words) != 4 {
+		return OutputLimit{}, fmt.Errorf("it has %d words", len(words))
+	}
+	var o OutputLimit
+	var err error
+	if o.Class, err = parseChoice(strings.ToLower(words[0]), OutputNormal, OutputPubSub); err != nil {
+		if errors.Is(err, errPlain) {
+			err = fmt.Errorf("want %q or %q", OutputNormal, OutputPubSub)
+		}
+		return o, fmt.Errorf("class %s: %w", quote(words[0]), err)
+	}
+	for i, to := range []*int{&o.Hard, &o.Soft} {
+		if *to, err = parseSize(words[1+i]); err != nil {
+			if errors.Is(err, errPlain) {
+				err = errors.New("want a size such as 32mb, or 0 for no limit")
+			}
+			return o, fmt.Errorf("size %s: %w", quote(words[1+i]), err)
+		}
+		if *to > 0 && *to < leastOutput {
+			return o, fmt.Errorf("size %s: less than %s would cut off clients that do read", quote(words[1+i]), sizeString(leastOutput))
+		}
+	}
+	seconds, err := parseCount(words[3], 0, longestSoft)
+	if err != nil {
+		return o, fmt.Errorf("seconds %s: want a number from 0 to %d", quote(words[3]), longestSoft)
+	}
+	o.For = time.Duration(seconds) * time.Second
+	if o.Hard > 0 && o.Soft > o.Hard {
+		return o, fmt.Errorf("the soft limit %s is above the hard one %s", words[2], words[1])
+	}
+	return o, nil
+}
+
+// leastOutput is what one reply that arrives in one piece may take.
+const leastOutput = 1 << 20
 
 // parseChoice reads one of a few words.
 func parseChoice[T ~string](v string, choices ...T) (T, error) {

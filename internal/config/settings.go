@@ -145,6 +145,30 @@ func clientSettings() []setting {
 			show:  func(t target) string { return strconv.Itoa(t.MaxClients) },
 		},
 		{
+			flag: "large-command", key: "large_command", scope: ofMaster, kind: "size", def: "1mb",
+			want:  "want a size from 16kb to 64mb, such as 1mb",
+			usage: "size past which a command, or a reply, is passed on in pieces as it comes instead of being collected; the command gets a connection of its own",
+			set:   into(func(t target) *int { return &t.LargeCommand }, sized(16<<10, 64<<20)),
+			show:  func(t target) string { return sizeString(t.LargeCommand) },
+		},
+		{
+			flag: "query-buffer-limit", key: "query_buffer_limit", scope: ofMaster, kind: "size", def: "256mb",
+			want:  "want a size from 1mb to 1gb, such as 256mb",
+			usage: "how much is read ahead of a client that sends commands without reading their replies; past it the client is not read until it reads",
+			set:   into(func(t target) *int { return &t.QueryBuffer }, sized(1<<20, 1<<30)),
+			show:  func(t target) string { return sizeString(t.QueryBuffer) },
+		},
+		{
+			flag: "output-buffer-limit", key: "output_buffer_limit", scope: ofMaster, repeat: true, kind: "limit",
+			def:   "normal 256mb 0 0,pubsub 32mb 8mb 60",
+			want:  `want CLASS HARD SOFT SECONDS such as "pubsub 32mb 8mb 60", CLASS being normal or pubsub, 0 no limit`,
+			usage: "when a client that does not read is cut off: at so many bytes unread (hard), or (soft) for so many seconds; by class, as Redis' client-output-buffer-limit; repeatable; a class that is not named keeps its default",
+			set:   addTo(func(t target) *[]OutputLimit { return &t.Output }, parseOutputLimit),
+			show: func(t target) string {
+				return joined([]OutputLimit{t.OutputLimit(OutputNormal), t.OutputLimit(OutputPubSub)})
+			},
+		},
+		{
 			flag: "loops", key: "loops", scope: ofMaster, kind: "count", def: "0",
 			want:  "want a number from 0 to 256; 0 chooses",
 			usage: "event loops; 0 means half the processors, at least one",

@@ -37,6 +37,11 @@ func (l *loader) checkMaster(cfg *Config, m *Master, at origins) {
 	if n := len(m.Outage.Policy); n > maxRules {
 		l.mistakes.add(at.of("outage-policy"), "found %d rules; want at most %d", n, maxRules)
 	}
+	for i, o := range m.Output {
+		if slices.ContainsFunc(m.Output[:i], func(p OutputLimit) bool { return p.Class == o.Class }) {
+			l.mistakes.add(at.of("output-buffer-limit"), "found %q twice; want each class once", o.Class)
+		}
+	}
 	l.login(&m.Redis, at, "redis")
 	l.login(&m.Sentinel, at, "sentinel")
 	l.listenerTLS(cfg, m, at)

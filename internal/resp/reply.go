@@ -9,9 +9,10 @@ import (
 // Requests it scans each byte once. The zero value is ready. It is not safe for
 // concurrent use.
 type Replies struct {
-	pos  int // bytes of the reply under way that are scanned
-	left int // values still to come in it, the one under way included; 0: none is under way
-	need int // bytes behind pos of the bulk under way, its CRLF included; 0: none
+	pos  int  // bytes of the reply under way that are scanned
+	left int  // values still to come in it, the one under way included; 0: none is under way
+	need int  // bytes behind pos of the bulk under way, its CRLF included; 0: none
+	line bool // pos is inside a line: a status, an error or a number can be as long as a bulk
 }
 
 // Next looks at b, which must begin where the last reply ended and may only grow
@@ -32,6 +33,16 @@ func (r *Replies) Next(b []byte) (int, error) {
 		r.need = 0
 		left--
 	}
+	if r.line {
+		i := lineEnd(b, pos)
+		if i == 0 {
+			r.pos = len(b)
+			return 0, nil
+		}
+		r.line = false
+		pos = i
+		left--
+	}
 	for left > 0 {
 		if pos >= len(b) {
 			break
@@ -41,6 +52,8 @@ func (r *Replies) Next(b []byte) (int, error) {
 		case '+', '-', ':', ',', '#', '_', '(':
 			i := lineEnd(b, pos+1)
 			if i == 0 {
+				r.line = true
+				pos = len(b)
 				goto more
 			}
 			pos = i

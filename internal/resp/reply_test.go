@@ -86,12 +86,36 @@ func TestRepliesNeed(t *testing.T) {
 	}
 }
 
+// A script's status reply can be as long as a bulk: it is scanned once and may be
+// passed on in parts.
+func TestRepliesLongLine(t *testing.T) {
+	var r Replies
+	b := append([]byte("*2\r\n+"), bytes.Repeat([]byte("x"), 1000)...)
+	if n, err := r.Next(b); n != 0 || err != nil {
+		t.Fatalf("Next() = %d, %v", n, err)
+	}
+	if r.pos != len(b) {
+		t.Errorf("%d of %d bytes are scanned", r.pos, len(b))
+	}
+	if got := r.Need(); got < len(b) {
+		t.Errorf("Need() = %d for a line of %d bytes", got, len(b))
+	}
+	if got := r.Streamable(len(b)); got != len(b) {
+		t.Fatalf("%d of %d bytes may be passed on", got, len(b))
+	}
+	r.Skip(len(b))
+	if n, err := r.Next([]byte("-: \r\n:1\r\n+")); n != 9 || err != nil {
+		t.Errorf("the rest has %d bytes, %v; want 9", n, err)
+	}
+}
+
 func FuzzReplies(f *testing.F) {
 	f.Add([]byte("+OK\r\n$3\r\nabc\r\n*2\r\n:1\r\n%1\r\n+a\r\n|1\r\n+x\r\n+y\r\n$1\r\nb\r\n"), uint8(1), uint8(3))
 	f.Add([]byte(">2\r\n+message\r\n$100\r\nabc"), uint8(9), uint8(2))
 	for _, s := range captures.All(f) {
 		f.Add(s.Server(), uint8(200), uint8(7))
 	}
+	f.Add([]byte("*2\r\n+a long status\r\n-a long error\r\n"), uint8(3), uint8(4))
 	f.Fuzz(func(t *testing.T, b []byte, x, y uint8) {
 		whole, errWhole := replies(b, false, len(b)+1)
 		for _, stream := range []bool{false, true} {
