@@ -139,9 +139,16 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 		Report:       h.report,
 		DrainTimeout: max(h.drain, time.Nanosecond), // 0 there is the default, here no drain at all
 		MaxClients:   m.MaxClients,
-		RetryWrites:  retry,
-		Outage:       outagePolicy(m.Outage),
-		Log:          log,
+		MaxUserPipes: m.MaxUserPipes,
+		Allow:        m.Allow,
+		IdleTimeout:  m.IdleTimeout.For,
+
+		ClientKeepalive: keepalive(m.Keepalive),
+		NodeKeepalive:   keepalive(m.RedisKeepalive),
+
+		RetryWrites: retry,
+		Outage:      outagePolicy(m.Outage),
+		Log:         log,
 	}
 	h.tls.secure(&o, m.Listen, h.listeners)
 	s, err := proxy.New(o)
@@ -149,6 +156,14 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 		return nil, err
 	}
 	return proxyServer{s}, nil
+}
+
+// keepalive translates a configured one: 0 there is the default, here it is off.
+func keepalive(w config.Wait) time.Duration {
+	if w.For == 0 {
+		return -1
+	}
+	return w.For
 }
 
 // warnDenied tells of commands to be refused that Redis does not have: a module may,
@@ -172,6 +187,9 @@ type proxyServer struct{ *proxy.Server }
 
 // Status returns the [proxy.Status].
 func (s proxyServer) Status(ctx context.Context) any { return s.Server.Status(ctx) }
+
+// Clients returns the [proxy.ClientList].
+func (s proxyServer) Clients(ctx context.Context, limit int) any { return s.Server.Clients(ctx, limit) }
 
 // SetLogin never fails.
 func (s proxyServer) SetLogin(l config.Login) error {

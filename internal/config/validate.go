@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"slices"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/allow"
 )
 
 // maxSentinels is how many one sidecar follows of a group.
@@ -36,6 +38,9 @@ func (l *loader) checkMaster(cfg *Config, m *Master, at origins) {
 	}
 	if n := len(m.Outage.Policy); n > maxRules {
 		l.mistakes.add(at.of("outage-policy"), "found %d rules; want at most %d", n, maxRules)
+	}
+	if n := len(m.Allow); n > allow.Most {
+		l.mistakes.add(at.of("allow-clients"), "found %d networks; want at most %d", n, allow.Most)
 	}
 	l.login(&m.Redis, at, "redis")
 	l.login(&m.Sentinel, at, "sentinel")
