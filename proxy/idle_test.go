@@ -147,3 +147,15 @@ func TestIdleTimeoutOnRealConnections(t *testing.T) {
 	sub.send("PING\r\n")
 	sub.expect("*2\r\n$4\r\npong\r\n$0\r\n\r\n")
 }
+
+// BenchmarkIdleTick is what idle_timeout costs one loop each 100 ms.
+func BenchmarkIdleTick(b *testing.B) {
+	r := newRig(b)
+	r.w.opts.IdleTimeout = 5 * time.Minute
+	for range 10_000 {
+		r.client()
+	}
+	for b.Loop() {
+		r.w.lookForIdle()
+	}
+}

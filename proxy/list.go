@@ -49,10 +49,16 @@ type Client struct {
 // more.
 const listPiece = 128
 
+// listTimeout is how long a list may take: a loop that stands still must not hold up
+// the others' for ever.
+const listTimeout = 5 * time.Second
+
 // Clients lists clients, at most limit, by id. It looks at each loop's in pieces,
 // between which the loop does its work: a client that connects meanwhile may be
-// missing, one that stays is not. It waits until ctx ends at most.
+// missing, one that stays is not. It waits until ctx ends, and some seconds, at most.
 func (s *Server) Clients(ctx context.Context, limit int) ClientList {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
 	list := ClientList{Clients: []Client{}}
 	seen := make(map[int64]bool) // one that moves in the table may be seen twice
 	for i, l := range s.loops {
