@@ -31,7 +31,7 @@ func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
 		if err == nil {
 			return func() { _ = f.Close() }, nil // which unlocks
 		}
-		if err != unix.EWOULDBLOCK && err != unix.EINTR { //nolint:errorlint // Flock returns these as they are
+		if err != unix.EWOULDBLOCK && err != unix.EINTR {
 			_ = f.Close()
 			return nil, fmt.Errorf("lock %s: %w", dir, err)
 		}

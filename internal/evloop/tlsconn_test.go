@@ -521,7 +521,9 @@ func TestTLSHandshakeWaitsForTheKernelOutsideTheGate(t *testing.T) {
 	go func() { // its hello, and no ear for the answer
 		said <- tls.Client(&deaf{theirs}, client).HandshakeContext(ctx)
 	}()
-	<-said
+	if err := <-said; err == nil {
+		t.Fatal("a deaf peer has finished its handshake")
+	}
 	ours, other := socketPair(t)
 	go func() { _ = tls.Client(other, client).HandshakeContext(ctx) }()
 	conn, err := ServerTLS(ctx, ours, server, DriverPortable, gate)
