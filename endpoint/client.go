@@ -10,20 +10,32 @@ import (
 // version is the Redis whose answers are copied.
 const version = "7.0.15"
 
+// maxName bounds what is kept of a client: its user and its name, in bytes each. A
+// user of a longer name is none that anybody has.
+const maxName = 1 << 10
+
+const (
+	longName = "ERR Client names cannot be longer than 1024 bytes. (sentinelproxy)"
+	noUser   = "WRONGPASS invalid username-password pair or user is disabled."
+)
+
 const badName = "ERR Client names cannot contain spaces, newlines or special characters."
 
 // auth takes every login. Clients bring those of the real Sentinels, which the
 // endpoint does not know, and which would protect nothing: it tells its own address
 // and changes nothing. A user of Redis that has no password is as generous.
 func (s *session) auth(r *reply, args []string) {
-	switch len(args) {
-	case 2:
+	switch {
+	case len(args) == 2:
 		s.user = "default"
-	case 3:
-		s.user = args[1]
-	default:
+	case len(args) > 3:
 		r.err("ERR syntax error")
 		return
+	case len(args[1]) > maxName:
+		r.err(noUser)
+		return
+	default:
+		s.user = args[1]
 	}
 	r.simple("OK")
 }
@@ -47,10 +59,14 @@ func (s *session) hello(r *reply, args []string) {
 	for len(rest) > 0 {
 		switch opt := strings.ToUpper(rest[0]); {
 		case opt == "AUTH" && len(rest) >= 3:
+			if len(rest[1]) > maxName {
+				r.err(noUser)
+				return
+			}
 			user, rest = rest[1], rest[3:]
 		case opt == "SETNAME" && len(rest) >= 2:
-			if !validName(rest[1]) {
-				r.err(badName)
+			if bad := nameError(rest[1]); bad != "" {
+				r.err(bad)
 				return
 			}
 			name, rest = rest[1], rest[2:]
@@ -76,13 +92,17 @@ func (s *session) protocol() int64 {
 	return 2
 }
 
-func validName(name string) bool {
+// nameError says what is wrong with a client's name; "" for a good one.
+func nameError(name string) string {
+	if len(name) > maxName {
+		return longName
+	}
 	for _, ch := range []byte(name) {
 		if ch < '!' || ch > '~' {
-			return false
+			return badName
 		}
 	}
-	return true
+	return ""
 }
 
 // client answers CLIENT and what of it concerns the client's own connection.
@@ -109,8 +129,8 @@ func (s *session) client(r *reply, args []string) {
 		}
 		r.bulk(s.name)
 	case "SETNAME":
-		if !validName(args[2]) {
-			r.err(badName)
+		if bad := nameError(args[2]); bad != "" {
+			r.err(bad)
 			return
 		}
 		s.name = args[2]

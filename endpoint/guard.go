@@ -126,6 +126,7 @@ type guardedListener struct {
 	net.Listener
 
 	done   <-chan struct{} // closed when no more shall be accepted
+	admits func(net.Conn) bool
 	breach func(error)
 	failed func(error) // told of each error that is no end
 }
@@ -135,7 +136,11 @@ func (l *guardedListener) Accept() (net.Conn, error) {
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		c, err := l.Listener.Accept()
 		if err == nil {
-			return &guard{Conn: c, breach: l.breach}, nil
+			if l.admits(c) {
+				return &guard{Conn: c, breach: l.breach}, nil
+			}
+			_ = c.Close()
+			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
 			return nil, net.ErrClosed

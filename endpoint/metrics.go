@@ -7,6 +7,7 @@ type metrics struct {
 	connections *prometheus.Desc
 	accepted    prometheus.Counter
 	refused     prometheus.Counter
+	strangers   prometheus.Counter
 	breaches    prometheus.Counter
 	commands    *prometheus.CounterVec
 }
@@ -20,6 +21,7 @@ func newMetrics() *metrics {
 		connections: prometheus.NewDesc("sentinelproxy_sentinel_endpoint_connections", "Clients connected to the Sentinel endpoint.", nil, nil),
 		accepted:    counter("connections_total", "Clients that the Sentinel endpoint accepted."),
 		refused:     counter("connections_refused_total", "Clients that the Sentinel endpoint turned away at its limit."),
+		strangers:   counter("connections_denied_total", "Clients that the Sentinel endpoint turned away because of their network."),
 		breaches:    counter("protocol_errors_total", "Clients of the Sentinel endpoint that broke the protocol or sent too much at once."),
 		commands: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sentinelproxy_sentinel_endpoint_commands_total", Help: "Commands answered by the Sentinel endpoint.",
@@ -48,5 +50,5 @@ func (m *metrics) collect(ch chan<- prometheus.Metric, connections int64) {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.accepted, m.refused, m.breaches, m.commands}
+	return []prometheus.Collector{m.accepted, m.refused, m.strangers, m.breaches, m.commands}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tidwall/redcon"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/allow"
 	"github.com/sentinelproxy/sentinelproxy/internal/boottime"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -32,6 +33,7 @@ type Options struct {
 	// sidecars should differ in it.
 	Identity   string
 	MaxClients int                  // 0 is the default; one more is refused as from Redis
+	Allow      allow.List           // whence clients may come; others are closed without a word
 	Log        *slog.Logger         // nil discards
 	Clock      func() time.Duration // since boot; nil is the real one
 }
@@ -46,6 +48,7 @@ type Server struct {
 	metrics *metrics
 
 	wg      sync.WaitGroup // every connection's goroutine
+	allow   atomic.Pointer[allow.List]
 	lastID  atomic.Int64
 	clients atomic.Int64
 }
@@ -86,7 +89,22 @@ func New(o Options) (*Server, error) {
 	if tcp, ok := o.Listener.Addr().(*net.TCPAddr); ok {
 		d.port = tcp.Port
 	}
-	return &Server{o: o, log: o.Log, dir: d, metrics: newMetrics()}, nil
+	s := &Server{o: o, log: o.Log, dir: d, metrics: newMetrics()}
+	s.allow.Store(&o.Allow)
+	return s, nil
+}
+
+// SetAllow changes whence clients may come. Those that are connected stay.
+func (s *Server) SetAllow(l allow.List) { s.allow.Store(&l) }
+
+// admits reports whether a client may connect.
+func (s *Server) admits(c net.Conn) bool {
+	if s.allow.Load().Allows(localAddr(c.RemoteAddr())) {
+		return true
+	}
+	s.metrics.strangers.Inc()
+	s.log.Debug("a client from a network that may not connect was turned away", "client", c.RemoteAddr().String())
+	return false
 }
 
 // Observe takes what all Sentinels of a group say together, for CKQUORUM and the
@@ -112,6 +130,7 @@ func (s *Server) Run(ctx context.Context) error {
 	err := srv.Serve(&guardedListener{
 		Listener: s.o.Listener,
 		done:     ctx.Done(),
+		admits:   s.admits,
 		breach: func(err error) {
 			s.metrics.breaches.Inc()
 			s.log.Debug("sentinel client broke the protocol", "err", err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/allow"
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -78,6 +79,9 @@ sentinelproxy_sentinel_endpoint_commands_total{command="unsubscribe"} 0
 # HELP sentinelproxy_sentinel_endpoint_connections Clients connected to the Sentinel endpoint.
 # TYPE sentinelproxy_sentinel_endpoint_connections gauge
 sentinelproxy_sentinel_endpoint_connections 0
+# HELP sentinelproxy_sentinel_endpoint_connections_denied_total Clients that the Sentinel endpoint turned away because of their network.
+# TYPE sentinelproxy_sentinel_endpoint_connections_denied_total counter
+sentinelproxy_sentinel_endpoint_connections_denied_total 0
 # HELP sentinelproxy_sentinel_endpoint_connections_refused_total Clients that the Sentinel endpoint turned away at its limit.
 # TYPE sentinelproxy_sentinel_endpoint_connections_refused_total counter
 sentinelproxy_sentinel_endpoint_connections_refused_total 0
@@ -206,5 +210,27 @@ func TestNewRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v; want %q in it", err, want)
 		}
+	}
+}
+
+func TestNetworks(t *testing.T) {
+	elsewhere, err := allow.Parse("192.0.2.0/24")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := startServer(t, Options{Allow: elsewhere})
+	addr := s.Status().Listen
+	dial(t, addr).wantClosed()
+	here, err := allow.Parse("127.0.0.0/8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SetAllow(here)
+	c := dial(t, addr)
+	if v := c.do("PING"); string(v.Str) != "PONG" {
+		t.Errorf("from a network that may connect: %q", v.Str)
+	}
+	if n := testutil.ToFloat64(s.metrics.strangers); n != 1 {
+		t.Errorf("%v clients are counted as turned away; want 1", n)
 	}
 }

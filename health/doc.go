@@ -6,6 +6,7 @@
 //	/readyz          200 while every group (?master=NAME: that one) has a verified master
 //	/metrics         Prometheus' text format
 //	/api/v1/status   everything known, as JSON
+//	/api/v1/clients  the clients that are connected, to this machine or with a token
 //
 // It declares what it needs of the others as interfaces and imports none of
 // them.

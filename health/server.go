@@ -25,7 +25,7 @@ const (
 )
 
 // Group is one master that is served. Its methods are called by several
-// goroutines at once. Only Status may block.
+// goroutines at once. Only Status and Clients may block.
 type Group interface {
 	// Name is the master's name, as the Sentinels know it.
 	Name() string
@@ -36,6 +36,8 @@ type Group interface {
 	// Status returns a value for encoding/json that nobody changes any more. It
 	// may wait for its parts until ctx ends, and then leaves out the late ones.
 	Status(ctx context.Context) any
+	// Clients is Status for the clients that are connected, limit of them at most.
+	Clients(ctx context.Context, limit int) any
 }
 
 // Options are what a Server needs. Listener, Groups, Gatherer and Log are
@@ -54,7 +56,10 @@ type Options struct {
 	// Orders are handlers of POST requests, by path. The Server checks the Host header
 	// only: who may order something they must check themselves.
 	Orders map[string]http.Handler
-	Log    *slog.Logger
+	// Private lets those through to next who may see single clients from another
+	// machine; nil: nobody may.
+	Private func(next http.Handler) http.Handler
+	Log     *slog.Logger
 }
 
 // Server serves the admin endpoints. Make it with New.
@@ -65,6 +70,7 @@ type Server struct {
 	http    *http.Server
 
 	draining atomic.Bool
+	listing  chan struct{} // one token: a list of clients is being made; a second is refused
 }
 
 // New returns a Server that accepts nothing yet.
@@ -85,7 +91,7 @@ func New(o Options) (*Server, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, started: time.Now()}
+	s := &Server{o: o, started: time.Now(), listing: make(chan struct{}, 1)}
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: headerTimeout,
@@ -133,6 +139,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("/livez", s.livez)
 	mux.HandleFunc("/readyz", s.readyz)
 	mux.HandleFunc("/api/v1/status", s.status)
+	mux.Handle("/api/v1/clients", s.private(http.HandlerFunc(s.clients)))
 	mux.Handle("/metrics", s.metrics())
 	for path, h := range s.o.Orders {
 		mux.Handle(path, h)

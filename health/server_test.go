@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +47,8 @@ func (g *fakeGroup) Status(context.Context) any {
 	defer g.mu.Unlock()
 	return g.status
 }
+
+func (*fakeGroup) Clients(_ context.Context, limit int) any { return map[string]int{"limit": limit} }
 
 func (g *fakeGroup) set(reason string, status any) {
 	g.mu.Lock()
@@ -264,5 +267,67 @@ func TestRunEndsWithItsListener(t *testing.T) {
 	ln.Close()
 	if err := s.Run(t.Context()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Run on a closed listener: %v; want net.ErrClosed", err)
+	}
+}
+
+func TestClients(t *testing.T) {
+	s, addr := start(t, Options{Groups: []Group{&fakeGroup{name: "a"}, &fakeGroup{name: "b"}}})
+	for path, want := range map[string]struct {
+		code int
+		body string
+	}{
+		"/api/v1/clients":                  {200, `{"masters":[{"name":"a","clients":{"limit":10000}},{"name":"b","clients":{"limit":10000}}]}`},
+		"/api/v1/clients?master=b&limit=7": {200, `{"masters":[{"name":"b","clients":{"limit":7}}]}`},
+		"/api/v1/clients?master=c":         {404, `no master "c" is configured`},
+		"/api/v1/clients?limit=0":          {400, `limit: found "0"; want a number from 1 to 100000`},
+		"/api/v1/clients?limit=many":       {400, `limit: found "many"; want a number from 1 to 100000`},
+	} {
+		if code, body := get(t, addr, path); code != want.code || body != want.body+"\n" {
+			t.Errorf("%s: %d %q; want %d %q", path, code, body, want.code, want.body)
+		}
+	}
+	s.listing <- struct{}{}
+	if code, _ := get(t, addr, "/api/v1/clients"); code != http.StatusServiceUnavailable {
+		t.Errorf("beside another list: %d; want 503", code)
+	}
+	<-s.listing
+}
+
+// From another machine the clients are shown to whom Private lets through.
+func TestClientsArePrivate(t *testing.T) {
+	for name, tt := range map[string]struct {
+		from  string
+		token bool // whether there is one
+		auth  string
+		code  int
+	}{
+		"this machine":           {"127.0.0.1:1", false, "", 200},
+		"this machine, IPv6":     {"[::1]:1", true, "", 200},
+		"this machine, mapped":   {"[::ffff:127.0.0.1]:1", true, "", 200},
+		"elsewhere, no token":    {"192.0.2.1:1", false, "right", 403},
+		"elsewhere, wrong token": {"192.0.2.1:1", true, "wrong", 401},
+		"elsewhere, right token": {"192.0.2.1:1", true, "right", 200},
+		"nowhere":                {"@", true, "", 401},
+	} {
+		s := &Server{o: Options{Groups: []Group{&fakeGroup{name: "a"}}}, listing: make(chan struct{}, 1)}
+		if tt.token {
+			s.o.Private = func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.Header.Get("Authorization") != "right" {
+						w.WriteHeader(http.StatusUnauthorized)
+						return
+					}
+					next.ServeHTTP(w, r)
+				})
+			}
+		}
+		r := httptest.NewRequest(http.MethodGet, "/api/v1/clients", nil)
+		r.RemoteAddr = tt.from
+		r.Header.Set("Authorization", tt.auth)
+		w := httptest.NewRecorder()
+		s.private(http.HandlerFunc(s.clients)).ServeHTTP(w, r)
+		if w.Code != tt.code {
+			t.Errorf("%s: %d %s; want %d", name, w.Code, w.Body, tt.code)
+		}
 	}
 }

@@ -56,7 +56,7 @@ func (s *session) clientList(frame []byte) bool {
 	}
 	return s.askAll(frame, frame, func(w *worker, done func(found)) {
 		var f found
-		for o := range w.sessions {
+		for _, o := range w.sessions {
 			if !o.closed && want(o) {
 				f.lines = append(f.lines, clientLine{o.id, o.line()})
 			}
@@ -259,7 +259,7 @@ func (s *session) kill(frame, probe []byte, want func(*session) bool, answer fun
 	id := s.id
 	return s.askAll(frame, probe, func(w *worker, done func(found)) {
 		var f found
-		for o := range w.sessions {
+		for _, o := range w.sessions {
 			if o.closing || o.closed || !want(o) {
 				continue
 			}
@@ -296,7 +296,7 @@ func (s *session) clientUnblock(frame []byte) bool {
 		reason = "ERROR"
 	}
 	return s.askAll(frame, resp.AppendCommand(nil, probe...), func(w *worker, done func(found)) {
-		for o := range w.sessions {
+		for _, o := range w.sessions {
 			if o.id != id || !o.blocking || o.own == nil || o.own.info.id == 0 {
 				continue
 			}

@@ -23,14 +23,14 @@ const (
 	lossGrace = 250 * time.Millisecond
 )
 
-// sharedPipe returns the pipe of an identity, dialling it if there is none. It
-// is only called while the route serves.
+// sharedPipe returns the pipe of an identity, dialling it if there is none; nil if
+// there are as many as may be. It is only called while the route serves.
 func (w *worker) sharedPipe(who identity) *pipe {
 	if p := w.pipes[who]; p != nil {
 		return p
 	}
-	if len(w.pipes) >= maxPipes {
-		w.sweep()
+	if !w.room() {
+		return nil
 	}
 	p := &pipe{w: w, id: who, idleAt: w.loopNow()}
 	w.pipes[who] = p
@@ -341,7 +341,14 @@ func (w *worker) loginRefused(p *pipe, text string) {
 	waiting := p.waiting
 	p.waiting = nil
 	s := p.owner
+	lost := p.lostAt != 0
 	p.end()
+	if lost && w.revoked(p.id, text) {
+		w.disown(p.id)
+	}
+	if s != nil && s.own == p && s.lostOwn && s.who == p.id && !s.closing && w.revoked(p.id, text) {
+		s.disowned()
+	}
 	for _, s := range waiting {
 		if s.wait == waitPipe && !s.closed {
 			s.refusal = text
@@ -394,7 +401,8 @@ func (w *worker) pipeLost(p *pipe, err error) {
 		w.redialOwn(p, waiting)
 	case s != nil && s.own == p:
 		s.ownLost()
-	case p.sessions > 0 || len(waiting) > 0 || !p.carried:
+		w.recheck(p)
+	case p.sessions > 0 || len(waiting) > 0 || !p.carried || w.opts.Dedicated && w.isNamed(p.id):
 		w.redial(p, waiting)
 	}
 }

@@ -207,6 +207,10 @@ func (s *session) attach(cmd *command) *pipe {
 		return nil
 	}
 	p := s.w.sharedPipe(s.who)
+	if p == nil {
+		s.noRoom()
+		return nil
+	}
 	if s.pipe != nil && s.pipe != p && s.inflight > 0 {
 		s.wait = waitDrain // a session talks to one backend connection at a time
 		return nil

@@ -9,7 +9,7 @@ import (
 // drain closes idle clients, and the others as they finish.
 func (w *worker) drain() {
 	w.draining = true
-	for s := range w.sessions {
+	for _, s := range w.sessions {
 		s.finish()
 	}
 	w.pump()
@@ -23,7 +23,7 @@ func (s *session) drained() bool {
 
 // endAll ends every client that is left, with an error.
 func (w *worker) endAll() {
-	for s := range w.sessions {
+	for _, s := range w.sessions {
 		if s.closing {
 			continue
 		}

@@ -418,7 +418,7 @@ func (r *rig) checkHeld(sent, failed, gone, waiting uint64) {
 	r.t.Helper()
 	s := &r.w.stats
 	left := uint64(0)
-	for sess := range r.w.sessions {
+	for _, sess := range r.w.sessions {
 		left += uint64(sess.heldLeft)
 	}
 	if s.held != s.heldSent+s.heldFailed+s.heldPolicy+s.heldGone+left {

@@ -137,9 +137,12 @@ func (s *session) auth(frame []byte) bool {
 	if s.w.opts.Auth == AuthNone {
 		return s.authLikeOpen(user, len(args) == 3)
 	}
+	who := s.who
+	who.user, who.pass = user, pass
+	if may, handled := s.mayTry(who); !may {
+		return handled
+	}
 	if s.movesOwn() {
-		who := s.who
-		who.user, who.pass = user, pass
 		return s.moveOwn(frame, who, frame, nil)
 	}
 	return s.login(args[1:], user, pass, s.who.proto, func(*pipe) { s.reply([]byte("+OK\r\n")) })
@@ -188,9 +191,11 @@ func (s *session) change(check, again []byte, who identity, done func(*pipe)) bo
 				s.replyError("MASTERDOWN the connection to the master was lost while the login was checked (sentinelproxy)")
 				s.leave(p)
 			case reply[0] == '-':
+				s.loginJudged(trimLine(reply))
 				s.reply(reply)
 				s.leave(p)
 			default:
+				s.turn = turnNone
 				s.reqs.Unauthenticated = false
 				done(p)
 			}
@@ -212,6 +217,9 @@ func (s *session) move(who identity, done func(*pipe)) bool {
 		return s.moveWithoutMaster(who, done)
 	}
 	p := s.w.sharedPipe(who)
+	if p == nil {
+		return s.noRoom()
+	}
 	if p.state != pipeReady {
 		return s.await(p, s.w.cmds.unknown)
 	}
@@ -273,8 +281,12 @@ func (s *session) hello(frame []byte) bool {
 		s.reply(s.helloReply(p))
 	}
 	if user != nil && s.w.opts.Auth == AuthPassthrough {
+		who := identity{string(user), string(pass), s.who.db, proto}
+		if may, handled := s.mayTry(who); !may {
+			return handled
+		}
 		if s.movesOwn() {
-			return s.helloOwn(frame, identity{string(user), string(pass), s.who.db, proto}, frame, name)
+			return s.helloOwn(frame, who, frame, name)
 		}
 		return s.login([][]byte{user, pass}, string(user), string(pass), proto, done)
 	}
@@ -510,11 +522,13 @@ func (s *session) moveOwn(frame []byte, who identity, words []byte, moved func(p
 			s.pullAsked(again)
 			s.takeBack()
 		case reply[0] == '-':
+			s.loginJudged(trimLine(reply))
 			s.reply(reply)
 			if p.id != s.who { // made for the identity that was refused
 				s.dropOwn()
 			}
 		default:
+			s.turn = turnNone
 			s.detach()
 			s.who, p.id = who, who
 			s.reqs.Unauthenticated = false
@@ -533,6 +547,7 @@ func (s *session) moveOwn(frame []byte, who identity, words []byte, moved func(p
 func (s *session) passRefusal() {
 	text := s.refusal
 	s.refusal = ""
+	s.loginJudged(text)
 	if strings.HasPrefix(text, "NOAUTH") {
 		text = errNoAuth // not what Redis says to HELLO
 	}

@@ -26,7 +26,7 @@ func (w *worker) setAccount(a account) {
 			who.user, who.pass = a.user, a.pass
 		}
 	}
-	for s := range w.sessions {
+	for _, s := range w.sessions {
 		change(&s.who)
 		change(&s.before)
 	}

@@ -143,7 +143,16 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	t := &sum.stats
 	e.gauge("client_connections", "Clients connected now.", float64(sum.clients))
 	e.counter("client_connections_total", "Clients accepted.", t.accepted)
-	e.counter("client_connections_refused_total", "Clients turned away because max-clients was reached.", t.refusedClients+s.refusedTLS.Load())
+	const refusedHelp = "Clients turned away, by why."
+	e.counter("client_connections_refused_total", refusedHelp, t.refusedClients+s.refusedTLS.Load(), "reason", "max_clients")
+	e.counter("client_connections_refused_total", refusedHelp, s.notAllowed.Load(), "reason", "network")
+	const endedHelp = "Clients disconnected by the sidecar, by why."
+	e.counter("client_disconnects_total", endedHelp, t.idleEnded, "reason", "idle")
+	e.counter("client_disconnects_total", endedHelp, t.disowned, "reason", "user_gone")
+	const loginHelp = "Logins of clients that Redis refused, that had to wait because many had failed, and that were not tried for it."
+	e.counter("client_logins_total", loginHelp, t.loginsFailed, "outcome", "failed")
+	e.counter("client_logins_total", loginHelp, t.loginsDelayed, "outcome", "delayed")
+	e.counter("client_logins_total", loginHelp, t.loginsRefused, "outcome", "refused")
 	for r := range cutReasons {
 		class, limit := r.labels()
 		e.counter("client_output_cut_total", "Clients cut off because they did not read their replies, by the limit they passed.",
@@ -175,6 +184,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	e.counter("backend_connections_lost_total", "Connections that the master ended.", t.backendLost)
 	e.counter("backend_connections_silent_total", "Connections to the master that had died without a word.", t.silent)
 	e.counter("pins_total", "Times that a client was given a backend connection of its own.", t.pinned)
+	e.counter("users_refused_total", "Commands refused because the limit of users' shared connections was reached.", t.usersRefused)
 	e.counter("pins_refused_total", "Times that the limit of such connections was reached.", t.pinRefused)
 	e.counter("commands_total", "Commands handled.", t.commands)
 	e.gauge("commands_in_flight", "Commands sent on shared connections and not answered yet.", float64(sum.inflight))
@@ -226,6 +236,12 @@ func (t *stats) add(o *stats) {
 	}{
 		{&t.accepted, o.accepted},
 		{&t.refusedClients, o.refusedClients},
+		{&t.idleEnded, o.idleEnded},
+		{&t.disowned, o.disowned},
+		{&t.usersRefused, o.usersRefused},
+		{&t.loginsFailed, o.loginsFailed},
+		{&t.loginsDelayed, o.loginsDelayed},
+		{&t.loginsRefused, o.loginsRefused},
 		{&t.commands, o.commands},
 		{&t.stateCut, o.stateCut},
 		{&t.queryFull, o.queryFull},

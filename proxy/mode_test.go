@@ -431,6 +431,7 @@ func TestPasswordGuesserIsForgotten(t *testing.T) {
 	r := serving(t)
 	c := r.client()
 	for i := range maxRefusals + 10 {
+		c.wire.name = fmt.Sprintf("10.0.%d.%d:6000", i/256, i%256) // none of them guesses too much
 		c.send(fmt.Sprintf("AUTH alice %d", i))
 		b := r.accept()
 		b.expect("HELLO")

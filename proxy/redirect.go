@@ -52,7 +52,7 @@ func (s *session) redirect(p *pipe, frame []byte, cmd *command) {
 	s.wait, s.asked = waitLogin, true
 	s.w.host.everywhere(func(w *worker, done func(found)) {
 		var f found
-		for o := range w.sessions {
+		for _, o := range w.sessions {
 			if o.id == id && !o.closed && o.own != nil && o.own.state == pipeReady {
 				f.n = int(o.own.info.id)
 			}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/allow"
 	"github.com/sentinelproxy/sentinelproxy/internal/boottime"
 	"github.com/sentinelproxy/sentinelproxy/internal/evloop"
 	"github.com/sentinelproxy/sentinelproxy/topology"
@@ -74,8 +76,20 @@ type Options struct {
 	// commands and does not read its replies; past it reading stops. 0: 256 MiB.
 	QueryBufferLimit int
 	OutputLimits     *OutputLimits // nil: DefaultOutputLimits
-	Driver           evloop.Driver
-	Log              *slog.Logger // nil: nothing is logged
+	// Allow is the networks that clients may come from; others are closed without a
+	// word.
+	Allow allow.List
+	// IdleTimeout ends clients that have been silent for so long (see session.idle); 0:
+	// none, as Redis' timeout.
+	IdleTimeout time.Duration
+	// ClientKeepalive and NodeKeepalive are how long a client, or a node, may be silent
+	// before the kernel asks whether it is there. 0: 300 s, as Redis, and 60 s; less: never.
+	ClientKeepalive, NodeKeepalive time.Duration
+	// MaxUserPipes is how many shared connections one loop has at most, one for each
+	// login, database and protocol version in use; 0: 1024.
+	MaxUserPipes int
+	Driver       evloop.Driver
+	Log          *slog.Logger // nil: nothing is logged
 }
 
 // Server is the data path of one group: listeners, event loops, and the workers
@@ -91,8 +105,11 @@ type Server struct {
 	clients atomic.Int64   // TLS handshakes under way included
 
 	outage     atomic.Pointer[Outage] // the last that was set
+	allow      atomic.Pointer[allow.List]
 	shakes     handshakes
 	refusedTLS atomic.Uint64 // over MaxClients, before their handshake
+	notAllowed atomic.Uint64 // by allow
+	strangers  sometimes     // warns of them
 	// failures say why a loop's connections to the master fail; nil: they do not.
 	failures []atomic.Pointer[string]
 	learner  *learner
@@ -101,9 +118,15 @@ type Server struct {
 const (
 	defaultDrain      = 10 * time.Second
 	defaultMaxClients = 10000
-	dialTimeout       = time.Second
-	beatEvery         = time.Second
-	beatLimit         = 5 * time.Second
+	defaultUserPipes  = 1024
+
+	defaultClientKeepalive = 300 * time.Second // Redis' tcp-keepalive
+	// A subscriber's connection to the master may be silent for ever, and nothing but
+	// keepalive tells that it has died.
+	defaultNodeKeepalive = time.Minute
+	dialTimeout          = time.Second
+	beatEvery            = time.Second
+	beatLimit            = 5 * time.Second
 )
 
 // New checks the options and makes the event loops. Nothing runs before Run.
@@ -120,6 +143,8 @@ func New(o Options) (*Server, error) {
 	if o.MaxClients <= 0 {
 		o.MaxClients = defaultMaxClients
 	}
+	o.ClientKeepalive = cmp.Or(o.ClientKeepalive, defaultClientKeepalive)
+	o.NodeKeepalive = cmp.Or(o.NodeKeepalive, defaultNodeKeepalive)
 	if len(o.TLSListeners) > 0 && o.ClientTLS == nil {
 		return nil, errors.New("proxy: TLSListeners without ClientTLS")
 	}
@@ -140,6 +165,8 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{opts: o, beats: make([]atomic.Int64, o.Loops), failures: make([]atomic.Pointer[string], o.Loops)}
 	s.outage.Store(&o.Outage)
+	s.allow.Store(&o.Allow)
+	guessers := newGuessers()
 	s.dialCtx, s.cancel = context.WithCancel(context.Background())
 	s.shakes.ctx, s.shakes.cancel = context.WithCancel(context.Background())
 	s.shakes.gate = make(evloop.Gate, max(1, runtime.GOMAXPROCS(0)/2)) // the rest is for those who are connected
@@ -154,7 +181,9 @@ func New(o Options) (*Server, error) {
 			return nil, fmt.Errorf("proxy: %w", err)
 		}
 		s.loops = append(s.loops, l)
-		s.workers = append(s.workers, newWorker(&loopHost{server: s, loop: l, index: i}, i, &s.opts, cmds))
+		w := newWorker(&loopHost{server: s, loop: l, index: i}, i, &s.opts, cmds)
+		w.guessers = guessers
+		s.workers = append(s.workers, w)
 		s.beats[i].Store(int64(boottime.Now()))
 	}
 	s.learner = newLearner(s)
@@ -227,9 +256,35 @@ func (s *Server) emptiest() int {
 	return best
 }
 
+// SetAllow changes the networks that clients may come from. Those that are connected
+// stay. It is safe for concurrent use.
+func (s *Server) SetAllow(l allow.List) { s.allow.Store(&l) }
+
+// admits reports whether a new client may connect. One that may not is closed without
+// a word, as by a firewall.
+func (s *Server) admits(sock evloop.Socket) bool {
+	peer := sock.Peer()
+	if s.allow.Load().Allows(peer.Addr()) {
+		if !peer.IsValid() { // a Unix socket
+			return true
+		}
+		sock.SetKeepalive(evloop.Keepalive{Idle: s.opts.ClientKeepalive})
+		return true
+	}
+	sock.Close()
+	s.notAllowed.Add(1)
+	if more, ok := s.strangers.now(); ok {
+		s.opts.Log.Warn("a client from a network that may not connect was turned away", "client", peer.String(), "unlogged_before", more)
+	}
+	return false
+}
+
 // accept gives a new connection to the loop that has the fewest. It runs on the
 // first loop.
 func (s *Server) accept(sock evloop.Socket) {
+	if !s.admits(sock) {
+		return
+	}
 	i := s.emptiest()
 	adopt := func() {
 		s.adopt(i, s.clients.Add(1) > int64(s.opts.MaxClients), func(build func(*evloop.Conn) evloop.Handler) error {
@@ -429,7 +484,7 @@ func (h *loopHost) everywhere(look func(w *worker, done func(found)), then func(
 	var mu sync.Mutex // guards sum and left
 	var sum found
 	left := len(s.loops)
-	done := func(f found) {
+	done := func(f found) (all bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		sum.lines = append(sum.lines, f.lines...)
@@ -438,15 +493,36 @@ func (h *loopHost) everywhere(look func(w *worker, done func(found)), then func(
 		if f.reply != nil {
 			sum.reply = f.reply
 		}
-		if left--; left == 0 {
-			_ = h.loop.Post(func() { then(sum) }) // fails only when the loop has ended, and the client with it
+		left--
+		return left == 0
+	}
+	finish := func(f found, from *evloop.Loop) {
+		if done(f) {
+			across(from, h.loop, func() { then(sum) }, func() {}) // else the loop has ended, and the client with it
 		}
 	}
 	for i, l := range s.loops {
 		w := s.workers[i]
-		if l.Post(func() { look(w, done); w.pump() }) != nil {
-			done(found{})
-		}
+		across(h.loop, l,
+			func() { look(w, func(f found) { finish(f, l) }); w.pump() },
+			func() { finish(found{}, h.loop) })
+	}
+}
+
+// acrossRest is how long a loop rests before it tries again to post to one whose
+// queue is full.
+const acrossRest = 5 * time.Millisecond
+
+// across posts f from one loop to another. It never waits: two loops that waited for
+// room in each other's queues would do so for ever. Where there is none it tries again
+// later, for as long as it takes; ended is called if the other loop has ended. It is
+// called on from.
+func across(from, to *evloop.Loop, f, ended func()) {
+	switch err := to.TryPost(f); {
+	case errors.Is(err, evloop.ErrFull):
+		from.After(acrossRest, func() { across(from, to, f, ended) })
+	case err != nil:
+		ended()
 	}
 }
 
@@ -471,6 +547,14 @@ func (h *loopHost) dial(addr topology.Addr, p *pipe, done func(wire, error)) {
 		default:
 			secure, err = evloop.ClientTLS(ctx, nc, s.opts.NodeTLS.Client(string(addr)), s.opts.Driver)
 			err = s.opts.NodeTLS.Explain(ctx, string(addr), err)
+		}
+		keepalive := evloop.Keepalive{Idle: s.opts.NodeKeepalive, Unacked: true}
+		switch {
+		case err != nil:
+		case secure != nil:
+			secure.SetKeepalive(keepalive)
+		default:
+			sock.SetKeepalive(keepalive)
 		}
 		end := func() {
 			if secure != nil {

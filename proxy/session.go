@@ -53,8 +53,10 @@ type session struct {
 	inflight int   // commands without a reply, on pipe or own
 	wait     waitKind
 
-	born, seen time.Duration // when it connected and, to the second, last sent something
+	born, seen time.Duration // when it connected and, to the second, last sent or took something
 	last       *command      // nil: it has sent none
+	slot       int           // in worker.sessions
+	turn       loginTurn
 
 	fast        bool // nothing unusual: a shared command goes straight to pipe
 	closed      bool
@@ -373,6 +375,7 @@ func (s *session) Output(bufs [][]byte) [][]byte {
 
 // Wrote forgets written replies, and goes on with what waited for that.
 func (s *session) Wrote(n int) {
+	s.seen = s.w.second
 	s.outOff += n
 	if s.outOff == len(s.out) {
 		s.w.giveBuf(s.out)

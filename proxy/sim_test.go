@@ -483,7 +483,7 @@ func (s *sim) check() {
 		}
 	}
 	left := uint64(0)
-	for sess := range s.r.w.sessions {
+	for _, sess := range s.r.w.sessions {
 		left += uint64(sess.heldLeft)
 	}
 	if w.held != w.heldSent+w.heldFailed+w.heldPolicy+w.heldGone+left {

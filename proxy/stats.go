@@ -11,6 +11,8 @@ import (
 type stats struct {
 	accepted       uint64             // clients
 	refusedClients uint64             // over max_clients
+	idleEnded      uint64             // clients that idle_timeout ended
+	disowned       uint64             // clients whose login Redis takes no more
 	commands       uint64             // handled: sent to a master, answered here, or failed
 	breaches       [breachEnd]uint64  // of the protocol, by clients
 	stateCut       uint64             // clients cut off because they had more state than is remembered
@@ -22,6 +24,9 @@ type stats struct {
 	cutMidReply    uint64             // clients cut off in the middle of a large reply
 	pinned         uint64             // own pipes taken
 	pinRefused     uint64
+	usersRefused   uint64 // commands of users that could not have a connection
+
+	loginsFailed, loginsDelayed, loginsRefused uint64
 
 	// Every command counted as held ends as exactly one of sent, failed, policy (an
 	// outage policy answered it, or a replica was asked), gone, or is still waiting.

@@ -61,6 +61,9 @@ func (k shake) String() string {
 // acceptTLS begins the handshake with a new client. It runs on the first loop and
 // does not wait.
 func (s *Server) acceptTLS(sock evloop.Socket) {
+	if !s.admits(sock) {
+		return
+	}
 	if s.clients.Add(1) > int64(s.opts.MaxClients) {
 		// Closed without a word, as by Redis: none can be said before the handshake,
 		// and that costs more than a full server has to give.
@@ -94,6 +97,7 @@ func (s *Server) shake(nc net.Conn) {
 		return
 	}
 	h.done[shakeOK].Add(1)
+	conn.SetKeepalive(evloop.Keepalive{Idle: s.opts.ClientKeepalive}) // net has set its own meanwhile
 	i := s.emptiest()
 	if err := s.loops[i].TryPost(func() {
 		s.adopt(i, false, func(build func(*evloop.Conn) evloop.Handler) error {

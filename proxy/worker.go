@@ -62,7 +62,7 @@ type worker struct {
 	serving bool // the route serves, and the lease has not been seen to end
 	outage  outageState
 
-	sessions map[*session]struct{}
+	sessions []*session // in no order; each knows its place
 	pipes    map[identity]*pipe
 	owns     map[*pipe]struct{}   // own pipes in use
 	idle     map[identity][]*pipe // clean own pipes for the next session
@@ -86,6 +86,9 @@ type worker struct {
 	bulk      bulk
 	leaseAt   timer // looks for the lease's return
 	sweepAt   timer
+	idleAt    timer // looks for idle clients
+	idleArmed bool
+	idleNext  int // in sessions: where the next look begins
 
 	reported map[topology.ReportKind]uint64 // the Gen each kind was last reported for
 	second   time.Duration                  // the time, to the second
@@ -107,6 +110,7 @@ type worker struct {
 	tlsWarning  sometimes // of clients that speak TLS to a port without it
 	httpWarning sometimes // of those that speak HTTP
 	cutWarning  sometimes // of those that were cut off for their state
+	guessers    *guessers // of all loops
 
 	stats stats
 }
@@ -123,14 +127,12 @@ const (
 	idlePipe   = 60 * time.Second // an unused pipe is closed after this
 	sweepEvery = 5 * time.Second
 	leaseCheck = 10 * time.Millisecond
-	maxPipes   = 256 // shared pipes, one per identity; idle ones make room
 )
 
 func newWorker(h host, loop int, o *Options, cmds *commands) *worker {
 	w := &worker{
 		host: h, loop: loop, opts: o, log: o.Log, cmds: cmds,
 		account:  account{o.Username, o.Password},
-		sessions: make(map[*session]struct{}),
 		pipes:    make(map[identity]*pipe),
 		owns:     make(map[*pipe]struct{}),
 		retired:  make(map[*pipe]struct{}),
@@ -142,6 +144,7 @@ func newWorker(h host, loop int, o *Options, cmds *commands) *worker {
 		replicas: newReplicas(),
 		sizes:    newSizes(o),
 		overSoft: make(map[*session]struct{}),
+		guessers: newGuessers(),
 	}
 	w.second = h.now()
 	w.route.Since = w.second
@@ -170,12 +173,21 @@ func (w *worker) accept(c wire) *session {
 	s := &session{w: w, conn: c, id: w.nextID, who: w.anonymous(), born: w.now(), seen: w.now()}
 	s.reqs.Unauthenticated = w.opts.Auth == AuthPassthrough // until it is known better: see letIn
 	w.nextID += int64(w.opts.Loops)
-	w.sessions[s] = struct{}{}
+	s.slot = len(w.sessions)
+	w.sessions = append(w.sessions, s)
 	w.stats.accepted++
+	w.armIdle()
 	return s
 }
 
-func (w *worker) remove(s *session) { delete(w.sessions, s) }
+// remove takes a session out of the table. The last one gets its place.
+func (w *worker) remove(s *session) {
+	n := len(w.sessions) - 1
+	last := w.sessions[n]
+	w.sessions[s.slot], last.slot = last, s.slot
+	w.sessions[n] = nil
+	w.sessions = w.sessions[:n]
+}
 
 // schedule has s run when the event at hand is handled.
 func (w *worker) schedule(s *session) {

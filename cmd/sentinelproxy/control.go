@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -29,17 +28,10 @@ func listenControl(ctx context.Context, c config.Control) (net.Listener, error) 
 	if c.Socket == "" {
 		return nil, nil //nolint:nilnil // off is no error
 	}
-	if err := removeStale(ctx, c.Socket); err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
 	const mode = 0o600
-	lc := net.ListenConfig{Control: ownerOnly(mode)}
-	ln, err := lc.Listen(ctx, "unix", c.Socket)
+	ln, err := listenUnix(ctx, c.Socket, &net.ListenConfig{Control: ownerOnly(mode)})
 	if err != nil {
-		if op, ok := errors.AsType[*net.OpError](err); ok {
-			err = op.Err // it names the address once more
-		}
-		return nil, fmt.Errorf("control socket: cannot listen on unix:%s: %w", c.Socket, err)
+		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	if err := os.Chmod(c.Socket, mode); err != nil {
 		_ = ln.Close() // the error at hand says more
@@ -60,8 +52,13 @@ func (c *controls) join(s *sidecar) {
 	}
 	if t := s.cfg.Control.Token; t != "" {
 		c.setToken(t)
-		c.admin = control.WithToken(func() string { return c.token.Load().Reveal() }, api)
+		c.admin = c.withToken(api)
 	}
+}
+
+// withToken lets those through to next who send the token in force.
+func (c *controls) withToken(next http.Handler) http.Handler {
+	return control.WithToken(func() string { return c.token.Load().Reveal() }, next)
 }
 
 func (c *controls) setToken(t config.Secret) { c.token.Store(&t) }

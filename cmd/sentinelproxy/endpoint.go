@@ -4,8 +4,10 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 
 	"github.com/sentinelproxy/sentinelproxy/endpoint"
+	"github.com/sentinelproxy/sentinelproxy/internal/allow"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -13,7 +15,7 @@ import (
 // newEndpoint makes what answers clients in Sentinel mode at ln. lns are the
 // masters' own listeners, in the order of the configuration.
 func newEndpoint(cfg config.Config, ln net.Listener, lns [][]net.Listener, log *slog.Logger) (*endpoint.Server, error) {
-	o := endpoint.Options{Listener: ln, Identity: ln.Addr().String(), Log: log}
+	o := endpoint.Options{Listener: ln, Identity: ln.Addr().String(), Allow: allowedAnywhere(cfg), Log: log}
 	// Its id shall survive a restart, and not be another sidecar's.
 	if name, err := os.Hostname(); err == nil {
 		o.Identity += " " + name
@@ -26,6 +28,22 @@ func newEndpoint(cfg config.Config, ln net.Listener, lns [][]net.Listener, log *
 		o.Masters = append(o.Masters, em)
 	}
 	return endpoint.New(o)
+}
+
+// allowedAnywhere returns the networks whose clients may connect to some master.
+func allowedAnywhere(cfg config.Config) allow.List {
+	var all allow.List
+	for _, m := range cfg.Masters {
+		if len(m.Allow) == 0 {
+			return nil
+		}
+		for _, p := range m.Allow {
+			if !slices.Contains(all, p) {
+				all = append(all, p)
+			}
+		}
+	}
+	return all
 }
 
 // telling returns p with every observation and every published route also told to e.

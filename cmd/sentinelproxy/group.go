@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sentinelproxy/sentinelproxy/endpoint"
+	"github.com/sentinelproxy/sentinelproxy/internal/allow"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -54,8 +55,10 @@ type (
 		Alive() bool
 		Ready() (ok bool, reason string)
 		Status(ctx context.Context) any
+		Clients(ctx context.Context, limit int) any
 		SetLogin(l config.Login) error
 		SetOutage(o config.Outage)
+		SetAllow(l allow.List)
 		Patience() (limit time.Duration, bounded bool)
 	}
 )
@@ -263,6 +266,9 @@ func (g *group) Status(ctx context.Context) any {
 	}
 	return st
 }
+
+// Clients lists the clients that are connected, for JSON.
+func (g *group) Clients(ctx context.Context, limit int) any { return g.server.Clients(ctx, limit) }
 
 // collectors returns what the group exports.
 func (g *group) collectors() []prometheus.Collector {

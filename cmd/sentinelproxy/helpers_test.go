@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/allow"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -60,6 +61,7 @@ type fakePart struct {
 	mu       sync.Mutex // guards the fields below
 	password string
 	outage   string // the last policy it was given
+	allowed  string // the last networks
 	reason   string // why not Ready; "" is ready
 	stuck    bool   // not Alive
 }
@@ -138,6 +140,20 @@ func (f *fakePart) SetOutage(o config.Outage) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.outage = o.After.String() + " " + o.Policy.String()
+}
+
+func (*fakePart) Clients(context.Context, int) any { return nil }
+
+func (f *fakePart) SetAllow(l allow.List) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.allowed = l.String()
+}
+
+func (f *fakePart) networks() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.allowed
 }
 
 func (f *fakePart) Patience() (time.Duration, bool) { return 0, false }

@@ -86,6 +86,13 @@ func (r *reloader) apply(c config.Change, next config.Config) bool {
 		g.server.SetOutage(m.Outage)
 		old.Outage = m.Outage
 		return true
+	case "allow_clients":
+		g.server.SetAllow(m.Allow)
+		old.Allow = m.Allow
+		if e := r.sidecar.endpoint; e != nil {
+			e.SetAllow(allowedAnywhere(r.running))
+		}
+		return true
 	case "redis.password_file":
 		err = errors.Join(g.controller.SetLogin(m.Redis), g.server.SetLogin(m.Redis))
 	case "sentinel.password_file":

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/allow"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 )
@@ -60,6 +61,14 @@ func TestReload(t *testing.T) {
 	next.Masters[0].Outage = config.Outage{After: config.After{Fixed: true, For: time.Second}, Policy: outage.Policy{rule}}
 	if got := reload(); !strings.Contains(got, "applied=2 waiting=1") || f.server.outagePolicy() != "1s read:apikey-*=stale" {
 		t.Errorf("log %q, outage policy %q; want the new one in force", got, f.server.outagePolicy())
+	}
+
+	next.Masters[0].Allow, err = allow.Parse("10.0.0.0/8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := reload(); !strings.Contains(got, "setting=allow_clients") || f.server.networks() != "10.0.0.0/8" {
+		t.Errorf("log %q, networks %q; want the new one in force", got, f.server.networks())
 	}
 
 	loadErr = &config.InvalidError{Mistakes: []config.Mistake{{Origin: config.Origin{File: "c.yaml", Line: 3, Key: "auth"}, Problem: "wrong"}}}

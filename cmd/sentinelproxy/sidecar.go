@@ -140,6 +140,7 @@ func (s *sidecar) register() error {
 func (s *sidecar) adminOptions() health.Options {
 	o := health.Options{Listener: s.adminLn, Alive: s.alive, Gatherer: s.registry, Build: build(), Log: s.log}
 	if s.control.admin != nil {
+		o.Private = s.control.withToken
 		o.Orders = map[string]http.Handler{control.PathSwitchover: s.control.admin}
 	}
 	for _, g := range s.groups {

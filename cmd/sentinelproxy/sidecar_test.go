@@ -170,7 +170,7 @@ func TestListenersAreAllOrNone(t *testing.T) {
 	if err.Error() != want {
 		t.Errorf("got  %q\nwant %q", err, want)
 	}
-	if err := removeStale(t.Context(), sock); err != nil {
+	if err := removeStale(t.Context(), sock, nil); err != nil {
 		t.Errorf("the socket is still open: %v", err)
 	}
 }

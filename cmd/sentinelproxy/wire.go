@@ -139,7 +139,12 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 		Report:       h.report,
 		DrainTimeout: max(h.drain, time.Nanosecond), // 0 there is the default, here no drain at all
 		MaxClients:   m.MaxClients,
-		RetryWrites:  retry,
+		MaxUserPipes: m.MaxUserPipes,
+		Allow:        m.Allow,
+		IdleTimeout:  m.IdleTimeout.For,
+
+		ClientKeepalive: keepalive(m.Keepalive),
+		NodeKeepalive:   keepalive(m.RedisKeepalive),
 
 		LargeCommand:     m.LargeCommand,
 		QueryBufferLimit: m.QueryBuffer,
@@ -147,8 +152,10 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 			Normal: outputLimit(m.OutputLimit(config.OutputNormal)),
 			PubSub: outputLimit(m.OutputLimit(config.OutputPubSub)),
 		},
-		Outage: outagePolicy(m.Outage),
-		Log:    log,
+
+		RetryWrites: retry,
+		Outage:      outagePolicy(m.Outage),
+		Log:         log,
 	}
 	h.tls.secure(&o, m.Listen, h.listeners)
 	s, err := proxy.New(o)
@@ -160,6 +167,14 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 
 func outputLimit(o config.OutputLimit) proxy.OutputLimit {
 	return proxy.OutputLimit{Hard: o.Hard, Soft: o.Soft, For: o.For}
+}
+
+// keepalive translates a configured one: 0 there is the default, here it is off.
+func keepalive(w config.Wait) time.Duration {
+	if w.For == 0 {
+		return -1
+	}
+	return w.For
 }
 
 // warnDenied tells of commands to be refused that Redis does not have: a module may,
@@ -183,6 +198,9 @@ type proxyServer struct{ *proxy.Server }
 
 // Status returns the [proxy.Status].
 func (s proxyServer) Status(ctx context.Context) any { return s.Server.Status(ctx) }
+
+// Clients returns the [proxy.ClientList].
+func (s proxyServer) Clients(ctx context.Context, limit int) any { return s.Server.Clients(ctx, limit) }
 
 // SetLogin never fails.
 func (s proxyServer) SetLogin(l config.Login) error {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/allow"
 	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -66,8 +67,14 @@ type Master struct {
 	LargeCommand int
 	QueryBuffer  int
 	Output       []OutputLimit // what was given; OutputLimit has the rest
-	Deny         []string      // commands that are refused, in upper case; none: none
-	Dedicated    bool          // multiplex is false: each client has a backend connection of its own
+	Allow        allow.List    // whence clients may connect
+	IdleTimeout  Wait          // off: idle clients stay; never Auto
+	// Keepalive and RedisKeepalive are how long a client, or a node, may be silent before
+	// the kernel asks whether it is there; never Auto.
+	Keepalive, RedisKeepalive Wait
+	MaxUserPipes              int      // per event loop
+	Deny                      []string // commands that are refused, in upper case; none: none
+	Dedicated                 bool     // multiplex is false: each client has a backend connection of its own
 }
 
 // Listen is where clients connect: Network and Address as for [net.Listen].

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/allow"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
@@ -28,6 +30,8 @@ func TestDefaults(t *testing.T) {
 			{Class: OutputNormal, Hard: 256 << 20},
 			{Class: OutputPubSub, Hard: 32 << 20, Soft: 8 << 20, For: time.Minute},
 		},
+		Allow:     allow.List{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")},
+		Keepalive: Wait{For: 5 * time.Minute}, RedisKeepalive: Wait{For: time.Minute}, MaxUserPipes: 1024,
 		TLS:      TLS{MinVersion: tls.VersionTLS12, ClientAuth: ClientAuthNone},
 		RedisTLS: TLS{MinVersion: tls.VersionTLS12}, SentinelTLS: TLS{MinVersion: tls.VersionTLS12},
 		Deny: []string{"SHUTDOWN", "REPLICAOF", "SLAVEOF", "FAILOVER", "SYNC", "PSYNC", "REPLCONF", "DEBUG", "CLIENT|PAUSE"},
@@ -254,9 +258,9 @@ func TestMistakes(t *testing.T) {
 			yaml: "sentinals: s\nmaster_name: x\nhold: {timeot: 1s}\nwhatever: 1\nSentinels: s\n",
 			want: []string{
 				`c.yaml:1: sentinals: no such setting; did you mean sentinels?`,
-				`c.yaml:2: master_name: no such setting; want one of admin, auth, `,
+				`c.yaml:2: master_name: no such setting; want one of admin, allow_clients, auth, `,
 				`c.yaml:3: hold.timeot: no such setting; did you mean hold.timeout?`,
-				`c.yaml:4: whatever: no such setting; want one of admin, auth, `,
+				`c.yaml:4: whatever: no such setting; want one of admin, allow_clients, auth, `,
 				`c.yaml:5: Sentinels: no such setting; did you mean sentinels?`,
 				`--sentinel: is missing`,
 			},
@@ -337,6 +341,28 @@ func TestMistakes(t *testing.T) {
 				`--listen: found "a b:1"; want host:port`,
 				`--admin: found ""; want host:port, or "off"`,
 			},
+		},
+		"connections": {
+			args: []string{
+				"--sentinel=s", "--allow-clients=10.0.0.5/8,here,::1", "--idle-timeout=300", "--tcp-keepalive=10ms", "--redis-tcp-keepalive=of",
+				"--max-user-pipes=0",
+			},
+			want: []string{
+				`--allow-clients: found "10.0.0.5/8"; want a network such as 10.0.0.0/8, an address, or "any" (did you mean the network 10.0.0.0/8, or the address 10.0.0.5?)`,
+				`--allow-clients: found "here"; want a network such as 10.0.0.0/8, an address, or "any" (it is neither an address nor a network)`,
+				`--idle-timeout: found "300"; want a duration of 1s or more such as 5m, or "off" (the unit is missing; did you mean "300s"?)`,
+				`--tcp-keepalive: found "10ms"; want a duration of 1s or more such as 5m, or "off" (it counts in seconds)`,
+				`--max-user-pipes: found "0"; want a number from 1 to 100000`,
+				`--redis-tcp-keepalive: found "of"; want a duration of 1s or more such as 1m, or "off" (did you mean "off"?)`,
+			},
+		},
+		"nobody allowed": {
+			args: []string{"--sentinel=s"}, yaml: "allow_clients: []\n",
+			want: []string{`c.yaml:1: allow_clients: found an empty list; want a network such as 10.0.0.0/8, an address, or "any"`},
+		},
+		"too many networks": {
+			args: []string{"--sentinel=s", "--allow-clients=" + strings.Repeat("10.0.0.1,", 256) + "10.0.0.1"},
+			want: []string{`--allow-clients: found 257 networks; want at most 256`},
 		},
 		"too many Sentinels": {
 			args: []string{"--sentinel=" + strings.Repeat("s,", 32) + "s"},

@@ -164,6 +164,21 @@ func parseWait(v string) (Wait, error) {
 	return Wait{For: d}, err
 }
 
+// parseSeconds reads "off" or a duration of a second or more.
+func parseSeconds(v string) (Wait, error) {
+	if v == "off" || v == "0" {
+		return Wait{}, nil
+	}
+	d, err := parseDuration(v)
+	switch {
+	case errors.Is(err, errPlain):
+		err = oneOfHint(v, "off")
+	case err == nil && d > 0 && d < time.Second:
+		err = errors.New("it counts in seconds")
+	}
+	return Wait{For: d.Truncate(time.Second)}, err
+}
+
 // parseAfter reads "auto" or a duration, of which 0 is at once.
 func parseAfter(v string) (After, error) {
 	if v == "off" {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/allow"
 	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -169,6 +170,40 @@ func clientSettings() []setting {
 			},
 		},
 		{
+			flag: "allow-clients", key: "allow_clients", scope: ofMaster, repeat: true, kind: "network", def: "any", live: true,
+			want:  `want a network such as 10.0.0.0/8, an address, or "any"`,
+			usage: "whence clients may connect: networks and addresses, or any; repeatable. Others are closed without a word. Unix sockets are open in any case; sentinel_listen takes whom any master takes",
+			set: func(t target, v string) error {
+				l, err := allow.Parse(v)
+				if err == nil {
+					t.Allow = append(t.Allow, l...)
+				}
+				return err
+			},
+			show: func(t target) string { return t.Allow.String() },
+		},
+		{
+			flag: "idle-timeout", key: "idle_timeout", scope: ofMaster, kind: "duration", def: "off",
+			want:  `want a duration of 1s or more such as 5m, or "off"`,
+			usage: "how long a client may be silent before it is disconnected, as by Redis' timeout: never subscribers, clients of a blocking call or of MONITOR, nor while their commands are held",
+			set:   into(func(t target) *Wait { return &t.IdleTimeout }, parseSeconds),
+			show:  func(t target) string { return t.IdleTimeout.String() },
+		},
+		{
+			flag: "tcp-keepalive", key: "tcp_keepalive", scope: ofMaster, kind: "duration", def: "5m",
+			want:  `want a duration of 1s or more such as 5m, or "off"`,
+			usage: "how long a client may be silent before the kernel asks whether it is there, as Redis' tcp-keepalive: one that is gone is noticed after twice as long",
+			set:   into(func(t target) *Wait { return &t.Keepalive }, parseSeconds),
+			show:  func(t target) string { return t.Keepalive.String() },
+		},
+		{
+			flag: "max-user-pipes", key: "max_user_pipes", scope: ofMaster, kind: "count", def: "1024",
+			want:  "want a number from 1 to 100000",
+			usage: "most shared connections to the master of one event loop: one for each login, database and protocol version in use; unused ones are closed after a minute, or make room; where none can, an error",
+			set:   into(func(t target) *int { return &t.MaxUserPipes }, counted(1, 100_000)),
+			show:  func(t target) string { return strconv.Itoa(t.MaxUserPipes) },
+		},
+		{
 			flag: "loops", key: "loops", scope: ofMaster, kind: "count", def: "0",
 			want:  "want a number from 0 to 256; 0 chooses",
 			usage: "event loops; 0 means half the processors, at least one",
@@ -274,6 +309,13 @@ func groupSettings() []setting {
 			want: "want a file's path", usage: "file with the sidecar's own Redis password",
 			set:  into(func(t target) *string { return &t.Redis.PasswordFile }, parsePath),
 			show: func(t target) string { return t.Redis.PasswordFile },
+		},
+		{
+			flag: "redis-tcp-keepalive", key: "redis.tcp_keepalive", scope: ofMaster, kind: "duration", def: "1m",
+			want:  `want a duration of 1s or more such as 1m, or "off"`,
+			usage: "tcp_keepalive of the connections that carry commands to Redis; on Linux one that takes nothing for twice as long is given up, too",
+			set:   into(func(t target) *Wait { return &t.RedisKeepalive }, parseSeconds),
+			show:  func(t target) string { return t.RedisKeepalive.String() },
 		},
 		{
 			flag: "sentinel-user", key: "sentinel.user", scope: ofMaster, kind: "name",

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"slices"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/allow"
 )
 
 // maxSentinels is how many one sidecar follows of a group.
@@ -41,6 +43,9 @@ func (l *loader) checkMaster(cfg *Config, m *Master, at origins) {
 		if slices.ContainsFunc(m.Output[:i], func(p OutputLimit) bool { return p.Class == o.Class }) {
 			l.mistakes.add(at.of("output-buffer-limit"), "found %q twice; want each class once", o.Class)
 		}
+	}
+	if n := len(m.Allow); n > allow.Most {
+		l.mistakes.add(at.of("allow-clients"), "found %d networks; want at most %d", n, allow.Most)
 	}
 	l.login(&m.Redis, at, "redis")
 	l.login(&m.Sentinel, at, "sentinel")

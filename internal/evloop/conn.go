@@ -2,6 +2,7 @@ package evloop
 
 import (
 	"net"
+	"net/netip"
 )
 
 // Conn is one connection owned by a loop. Only the loop's goroutine may use it.
@@ -24,6 +25,7 @@ type Conn struct {
 	wantsWrite       bool
 	closeWhenFlushed bool
 	flushedIn        uint64 // the last Loop.flushes that wrote it
+	remote, local    string // the addresses, once they were asked for
 	err              error
 }
 
@@ -96,12 +98,23 @@ func (c *Conn) Abort() {
 // Closed reports whether the connection has ended or is about to.
 func (c *Conn) Closed() bool { return c.closed }
 
-// RemoteAddr returns the peer's address, such as "10.0.0.7:51234", or "unix". It
-// is empty after Closed has returned, or if the peer went away at once.
-func (c *Conn) RemoteAddr() string { return c.sock.remoteAddr() }
+// RemoteAddr returns the peer's address, such as "10.0.0.7:51234", or "unix". The
+// kernel is asked at most once. It may be empty if the peer went away at once, or if
+// nobody asked before Closed returned.
+func (c *Conn) RemoteAddr() string {
+	if c.remote == "" {
+		c.remote = c.sock.remoteAddr()
+	}
+	return c.remote
+}
 
-// LocalAddr returns our own end's address.
-func (c *Conn) LocalAddr() string { return c.sock.localAddr() }
+// LocalAddr returns our own end's address, as RemoteAddr does.
+func (c *Conn) LocalAddr() string {
+	if c.local == "" {
+		c.local = c.sock.localAddr()
+	}
+	return c.local
+}
 
 func (c *Conn) fail(err error) {
 	if !c.closed {
@@ -136,8 +149,9 @@ func (c *Conn) wantWrite(on bool) { //nolint:revive // a setter, not a choice of
 // Socket is a connection that no loop owns yet. Exactly one of Loop.Add and
 // Close must be called.
 type Socket struct {
-	fd int      // epoll driver; 0 where nc is set
-	nc net.Conn // portable driver
+	fd   int            // epoll driver; 0 where nc is set
+	peer netip.AddrPort // epoll driver: of a TCP peer, as it is known without asking
+	nc   net.Conn       // portable driver
 }
 
 // listener is a listening socket of one loop.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -333,13 +334,13 @@ func (p *epoll) unlisten(a *listener) {
 
 func (*epoll) accept(a *listener) (Socket, error) {
 	for {
-		fd, _, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, sa, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
 		case err == nil:
 			if a.ln.Addr().Network() != networkUnix {
-				tuneTCP(fd)
+				noDelay(fd)
 			}
-			return Socket{fd: fd}, nil
+			return Socket{fd: fd, peer: sockaddrPort(sa)}, nil
 		case errors.Is(err, unix.EAGAIN):
 			return Socket{}, errAgain
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
@@ -358,14 +359,23 @@ func (p *epoll) close() {
 	p.wakefd = -1
 }
 
-// tuneTCP sets what Redis sets on its clients: no Nagle, keepalive after 300 s
-// and then every 100 s (anetKeepAlive in redis/src/anet.c).
-func tuneTCP(fd int) {
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepaliveSeconds)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepaliveSeconds/3)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3)
+func noDelay(fd int) { _ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) }
+
+// setKeepaliveFD is SetKeepalive on a descriptor; on a Unix socket the kernel
+// refuses the options of TCP, and does nothing about the others.
+func (s Socket) setKeepaliveFD(k Keepalive) {
+	if k.Idle <= 0 {
+		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
+		return
+	}
+	idle, interval := max(1, int(k.Idle/time.Second)), int(k.interval()/time.Second)
+	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, idle)
+	_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, interval)
+	_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveProbes)
+	if k.Unacked {
+		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 1000*(idle+keepaliveProbes*interval))
+	}
 }
 
 func dupFD(sc syscall.Conn) (int, error) {
@@ -402,14 +412,15 @@ func Detach(nc net.Conn, d Driver) (Socket, error) {
 	if !ok {
 		return Socket{}, fmt.Errorf("evloop: connection %T has no descriptor", nc)
 	}
+	peer := peerOf(nc)
 	fd, err := dupFD(sc)
 	if err != nil {
 		return Socket{}, err
 	}
 	if nc.LocalAddr().Network() != networkUnix {
-		tuneTCP(fd)
+		noDelay(fd)
 	}
-	return Socket{fd: fd}, nil
+	return Socket{fd: fd, peer: peer}, nil
 }
 
 // Close closes a socket that no loop owns.
@@ -426,6 +437,9 @@ func (s Socket) Close() {
 func (s Socket) remoteAddr() string {
 	if s.nc != nil {
 		return addrString(s.nc.RemoteAddr())
+	}
+	if s.peer.IsValid() {
+		return s.peer.String()
 	}
 	sa, err := unix.Getpeername(s.fd)
 	if err != nil {
@@ -446,11 +460,18 @@ func (s Socket) localAddr() string {
 }
 
 func sockaddrString(sa unix.Sockaddr) string {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return (&net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}).String()
-	case *unix.SockaddrInet6:
-		return (&net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}).String()
+	if ap := sockaddrPort(sa); ap.IsValid() {
+		return ap.String()
 	}
 	return networkUnix
+}
+
+func sockaddrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
 }

@@ -10,9 +10,6 @@ var (
 	errEOF   = errors.New("evloop: end of file")
 )
 
-// keepaliveSeconds is Redis' tcp-keepalive default.
-const keepaliveSeconds = 300
-
 // evFlags say what happened to a connection.
 type evFlags uint8
 

@@ -31,5 +31,7 @@ func (s Socket) Close() {
 	}
 }
 
+func (Socket) setKeepaliveFD(Keepalive) {}
+
 func (s Socket) remoteAddr() string { return addrString(s.nc.RemoteAddr()) }
 func (s Socket) localAddr() string  { return addrString(s.nc.LocalAddr()) }

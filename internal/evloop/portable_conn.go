@@ -50,23 +50,11 @@ func (p *portable) add(c *Conn) error {
 	if c.sock.nc == nil {
 		return errNotPortable
 	}
-	tunePortable(c.sock.nc)
 	pc := &portConn{p: p, conn: c, nc: c.sock.nc, cond: sync.NewCond(&p.mu)}
 	c.pc = pc
 	p.wg.Go(pc.reads)
 	p.wg.Go(pc.writes)
 	return nil
-}
-
-// tunePortable sets what tuneTCP sets on Linux; Go sets TCP_NODELAY by itself.
-func tunePortable(nc net.Conn) {
-	tc, ok := nc.(*net.TCPConn)
-	if !ok {
-		return
-	}
-	_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{
-		Enable: true, Idle: keepaliveSeconds * time.Second, Interval: keepaliveSeconds / 3 * time.Second, Count: 3,
-	})
 }
 
 // flags says what the loop should hear about pc, as a level: until it is no

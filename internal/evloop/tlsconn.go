@@ -120,7 +120,7 @@ func (l *Loop) AddTLS(t *TLS, build func(*Conn) Handler) (*Conn, error) {
 // then two buffers.
 type tlsWire struct {
 	nc   net.Conn // nil once the handshake is done
-	gate Gate     // left while the handshake waits for the peer
+	gate Gate     // left while the handshake waits for the peer or the kernel
 	in   []byte   // ciphertext that arrived; borrowed for the time of one call
 	eof  bool     // nothing comes after in
 	out  []byte   // ciphertext to be sent
@@ -144,6 +144,8 @@ func (w *tlsWire) Read(b []byte) (int, error) {
 
 func (w *tlsWire) Write(b []byte) (int, error) {
 	if w.nc != nil {
+		w.gate.leave() // a peer that does not read must keep nobody out either
+		defer w.gate.enter()
 		return w.nc.Write(b)
 	}
 	w.out = append(w.out, b...)

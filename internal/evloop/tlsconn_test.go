@@ -503,3 +503,44 @@ func TestTLSBroken(t *testing.T) {
 		t.Error("the temporary error came out")
 	}
 }
+
+// A peer that takes nothing of the handshake holds no place in the gate either.
+func TestTLSHandshakeWaitsForTheKernelOutsideTheGate(t *testing.T) {
+	server, client := tlsConfigs(t, tls.VersionTLS13)
+	gate := make(Gate, 1)
+	stuck, theirs := net.Pipe() // whose Write waits for a reader
+	defer theirs.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := ServerTLS(ctx, stuck, server, DriverPortable, gate)
+		ended <- err
+	}()
+	said := make(chan error, 1)
+	go func() { // its hello, and no ear for the answer
+		said <- tls.Client(&deaf{theirs}, client).HandshakeContext(ctx)
+	}()
+	if err := <-said; err == nil {
+		t.Fatal("a deaf peer has finished its handshake")
+	}
+	ours, other := socketPair(t)
+	go func() { _ = tls.Client(other, client).HandshakeContext(ctx) }()
+	conn, err := ServerTLS(ctx, ours, server, DriverPortable, gate)
+	if err != nil {
+		t.Fatalf("beside a peer that reads nothing: %v", err)
+	}
+	conn.Close()
+	_ = other.Close()
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v; want the context's end", err)
+	}
+}
+
+// deaf is a connection that is never read.
+type deaf struct{ net.Conn }
+
+func (*deaf) Read([]byte) (int, error) { return 0, errors.New("deaf") }
+
+func (*deaf) Close() error { return nil }
