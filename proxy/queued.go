@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,30 +33,51 @@ func (t *transaction) noteQueued(frame []byte, cmd *command) {
 // executed takes note of what a transaction has changed, by EXEC's reply.
 func (s *session) executed(p *pipe, e *entry, reply []byte) {
 	t := &s.tx
-	if len(t.effects) == 0 {
+	if len(t.effects) == 0 && !s.subscribed() {
 		return
 	}
 	v, _, err := resp.Decode(reply)
-	n := len(t.frames) - 1
-	if err != nil || v.Null || v.Type != '*' || len(v.Elem) != n {
+	if err != nil || v.Null || v.Type != '*' {
 		return
 	}
+	said := slices.DeleteFunc(slices.Clone(v.Elem), message) // what commands have answered
 	who := s.who
-	pos, next := 0, 0 // in what is answered, and among the commands
+	total := len(v.Elem) // of what they answer
 	for _, q := range t.effects {
-		pos += q.at - next
-		next = q.at + 1
-		if pos < n && v.Elem[pos].Type == '-' {
-			pos++
+		at := q.at + total - len(v.Elem)
+		for _, u := range t.unqueued {
+			if u < q.at {
+				at--
+			}
+		}
+		if slices.Contains(t.unqueued, q.at) || at < len(said) && said[at].Type == '-' {
 			continue
 		}
-		pos += s.takeEffect(p, &q, &who)
+		total += s.takeEffect(p, &q, &who) - 1
 	}
-	s.more, s.moreMuted = pos-next, e.meta&metaSilent != 0
+	s.more, s.moreMuted = max(0, total-len(said)), e.meta&metaSilent != 0
 	if s.moreMuted {
 		s.passPushes(v.Elem)
 	}
 	s.become(p, who)
+}
+
+// message reports whether a value is a message of a channel, or another push that no
+// command asked for: before Redis 7.2 a client that publishes to itself in a transaction
+// gets it among EXEC's elements.
+func message(v resp.Value) bool {
+	if len(v.Elem) == 0 || v.Type != '>' && v.Type != '*' {
+		return false
+	}
+	switch string(v.Elem[0].Str) {
+	case "message", "smessage":
+		return len(v.Elem) == 3
+	case "pmessage":
+		return len(v.Elem) == 4
+	case "subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe":
+		return false
+	}
+	return v.Type == '>'
 }
 
 // executedAtOnce takes note of a command behind a MULTI that Redis has refused.
@@ -178,6 +200,10 @@ func (s *session) passPushes(elems []resp.Value) {
 func (s *session) takesMore(p *pipe, frame []byte) bool {
 	if s.more == 0 {
 		return false
+	}
+	if v, _, err := resp.Decode(frame); err == nil && message(v) {
+		s.reply(frame)
+		return true
 	}
 	if !s.moreMuted || frame[0] == '>' {
 		s.reply(frame)
