@@ -303,3 +303,56 @@ func TestSubscribeInATransactionThatIsNotAnswered(t *testing.T) {
 	b.reply("+OK\r\n" + strings.Repeat("+QUEUED\r\n", 4) + "*4\r\n" + none + a + bb + "$1\r\n1\r\n" + cc)
 	c.expect(none + a + bb + cc)
 }
+
+// Before Redis 7.2 a message that a transaction publishes to its own client comes among
+// EXEC's elements, and pushes one of them out of the array.
+func TestPublishToItselfInATransaction(t *testing.T) {
+	const msg = ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n"
+	const subscribed = ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+	const nested = "-ERR MULTI calls can not be nested\r\n"
+	r := serving(t)
+	c := r.client()
+	c.send("HELLO 3")
+	shared := r.accept()
+	shared.expect("HELLO 3")
+	shared.reply(helloMaster)
+	c.wire.got = nil
+	c.send("MULTI", "MULTI", "SUBSCRIBE a", "PUBLISH a x", "SELECT 3", "EXEC", "QUIT")
+	b := r.accept()
+	b.expect("HELLO 3")
+	b.reply(helloMaster)
+	b.reply("+OK\r\n" + nested + strings.Repeat("+QUEUED\r\n", 3) + "*3\r\n" + subscribed + msg + ":1\r\n")
+	c.expect("+OK\r\n" + nested + strings.Repeat("+QUEUED\r\n", 3) + "*3\r\n" + subscribed + msg + ":1\r\n") // and QUIT waits
+	b.reply("+OK\r\n")
+	c.expect("+OK\r\n+OK\r\n")
+	if len(c.s.subs) != 1 || c.s.who.db != 3 {
+		t.Errorf("subscriptions %v, database %d; want one, and 3", c.s.subs, c.s.who.db)
+	}
+}
+
+// A subscriber's MULTI is refused in RESP2, and what it sends behind it is not queued.
+func TestSubscribeBehindAMultiThatIsRefused(t *testing.T) {
+	const (
+		confirmed = "*3\r\n$9\r\nsubscribe\r\n$2\r\nch\r\n:1\r\n"
+		refused   = "-ERR Can't execute\r\n"
+		pong      = "*2\r\n$4\r\npong\r\n$0\r\n\r\n"
+	)
+	r := serving(t)
+	c := r.client()
+	c.send("SUBSCRIBE ch")
+	b := r.ownBackend()
+	b.expect("SUBSCRIBE ch")
+	b.reply(subscribedRESP2)
+	c.expect(subscribedRESP2)
+	c.send("MULTI", "GET a", "SUBSCRIBE ch ch ch", "PING", "GET b")
+	b.expect("MULTI", "GET a", "SUBSCRIBE ch ch ch", "PING", "GET b")
+	b.reply(refused + refused + confirmed + confirmed + confirmed + pong + refused)
+	c.expect(refused + refused + confirmed + confirmed + confirmed + pong + refused)
+	c.send("PING")
+	b.expect("PING")
+	b.reply(pong)
+	c.expect(pong)
+	if c.s.subCalls != 0 || c.s.inflight != 0 || c.s.due != 0 {
+		t.Errorf("%d subscriptions and %d commands under way, %d replies to come; want none", c.s.subCalls, c.s.inflight, c.s.due)
+	}
+}

@@ -63,11 +63,18 @@ type transaction struct {
 	ending   bool   // EXEC or DISCARD is under way
 	void     bool   // MULTI was refused: what is under way behind it is not queued
 	effects  []queuedEffect
+	// lostEffect says that a command behind those in effects changes its connection too.
+	lostEffect bool
+	unqueued   []int // places of commands that were refused, such as another MULTI
 }
 
 // txLogLimit bounds a recording; a longer transaction is aborted if its
 // connection is lost.
 const txLogLimit = 1 << 20
+
+// maxUnqueued bounds what is remembered of refused commands: any but MULTI has EXEC
+// fail, so that more do not matter.
+const maxUnqueued = 1024
 
 // record keeps a command. One that does not fit is only counted, and so are those
 // behind it.
@@ -358,6 +365,9 @@ const (
 func (s *session) replied(p *pipe, e entry, reply []byte) {
 	if e.meta&metaTx != 0 {
 		s.tx.answered++
+		if reply[0] == '-' && s.tx.answered > 1 && len(s.tx.unqueued) < maxUnqueued {
+			s.tx.unqueued = append(s.tx.unqueued, s.tx.answered-2)
+		}
 		if e.cmd.class == classMulti && reply[0] == '-' && s.tx.answered == 1 {
 			if s.tx.void = s.tx.len() > 1; !s.tx.void {
 				s.tx = transaction{}

@@ -268,7 +268,7 @@ func (p *pipe) passPart(b []byte, t trust) int {
 	dropped := e.meta&metaDropped != 0
 	if !p.partial && !dropped {
 		if e.s == nil || e.meta&metaTx != 0 || e.cmd.class == classSubscribe || b[0] == '>' ||
-			e.cmd.class == classExec && len(e.s.tx.effects) > 0 {
+			e.cmd.class == classExec && e.s.tx.changes() {
 			return 0 // so must answers to us, a push, which belongs to nobody, and what changes the session
 		}
 		if len(e.s.parked) > 0 {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,41 +21,61 @@ type queuedEffect struct {
 	frame []byte
 }
 
-// noteQueued remembers a command that changes its connection at EXEC. One that does
-// not fit the recording is not remembered.
+// noteQueued remembers a command, the last one recorded, that changes its connection at
+// EXEC. Of one that does not fit the recording only that there was one is remembered.
 func (t *transaction) noteQueued(frame []byte, cmd *command) {
-	if len(t.frames) > 0 && t.frames[len(t.frames)-1] > 0 {
-		t.effects = append(t.effects, queuedEffect{len(t.frames) - 2, cmd, bytes.Clone(frame)})
+	if !t.complete() {
+		t.lostEffect = true
+		return
 	}
+	t.effects = append(t.effects, queuedEffect{t.len() - 2, cmd, bytes.Clone(frame)})
 }
 
 // executed takes note of what a transaction has changed, by EXEC's reply.
 func (s *session) executed(p *pipe, e *entry, reply []byte) {
 	t := &s.tx
-	if len(t.effects) == 0 {
+	if !t.changes() && !s.subscribed() {
 		return
 	}
 	v, _, err := resp.Decode(reply)
-	n := len(t.frames) - 1
-	if err != nil || v.Null || v.Type != '*' || len(v.Elem) != n {
+	if err != nil || v.Null || v.Type != '*' {
 		return
 	}
+	s.forgot = s.forgot || t.lostEffect
+	said := slices.DeleteFunc(slices.Clone(v.Elem), message) // what commands have answered
 	who := s.who
-	pos, next := 0, 0 // in what is answered, and among the commands
+	total := len(v.Elem) // of what they answer
 	for _, q := range t.effects {
-		pos += q.at - next
-		next = q.at + 1
-		if pos < n && v.Elem[pos].Type == '-' {
-			pos++
+		before, unqueued := slices.BinarySearch(t.unqueued, q.at)
+		at := q.at + total - len(v.Elem) - before
+		if unqueued || at < len(said) && said[at].Type == '-' {
 			continue
 		}
-		pos += s.takeEffect(p, &q, &who)
+		total += s.takeEffect(p, &q, &who) - 1
 	}
-	s.due, s.dueMuted = pos-next, e.meta&metaSilent != 0
+	s.due, s.dueMuted = max(0, total-len(said)), e.meta&metaSilent != 0
 	if s.dueMuted {
 		s.passPushes(v.Elem)
 	}
 	s.become(p, who)
+}
+
+// message reports whether a value is a message of a channel, or another push that no
+// command asked for: before Redis 7.2 a client that publishes to itself in a transaction
+// gets it among EXEC's elements.
+func message(v resp.Value) bool {
+	if len(v.Elem) == 0 || v.Type != '>' && v.Type != '*' {
+		return false
+	}
+	switch string(v.Elem[0].Str) {
+	case "message", "smessage":
+		return len(v.Elem) == 3
+	case "pmessage":
+		return len(v.Elem) == 4
+	case "subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe":
+		return false
+	}
+	return v.Type == '>'
 }
 
 // executedAtOnce takes note of a command behind a MULTI that Redis has refused.
@@ -182,6 +203,10 @@ func (s *session) takesMore(p *pipe, frame []byte) bool {
 	if s.due == 0 {
 		return false
 	}
+	if v, _, err := resp.Decode(frame); err == nil && message(v) {
+		s.reply(frame)
+		return true
+	}
 	if !s.dueMuted || frame[0] == '>' {
 		s.reply(frame)
 	}
@@ -190,3 +215,6 @@ func (s *session) takesMore(p *pipe, frame []byte) bool {
 	}
 	return true
 }
+
+// changes reports whether EXEC changes the connection.
+func (t *transaction) changes() bool { return len(t.effects) > 0 || t.lostEffect }

@@ -134,10 +134,15 @@ func (s *session) confirmed(p *pipe, kind subKind, what pubsubFrame) {
 	} else if what == pubsubUnsubscribed && s.anyOf(kind) {
 		return // UNSUBSCRIBE without arguments confirms each channel
 	}
+	queued := e.meta&metaTx != 0 // by a MULTI that Redis has refused
 	p.release(int(e.n))
 	p.queue.pop()
 	s.inflight--
-	s.subCalls--
+	if queued {
+		s.tx.answered++
+	} else {
+		s.subCalls--
+	}
 	s.after(p)
 }
 
