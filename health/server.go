@@ -65,6 +65,7 @@ type Server struct {
 	http    *http.Server
 
 	draining atomic.Bool
+	up       atomic.Bool // the event loops have turned
 }
 
 // New returns a Server that accepts nothing yet.
@@ -130,6 +131,7 @@ func (s *Server) serve(done chan<- error) { done <- s.http.Serve(s.o.Listener) }
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/{$}", s.index)
+	mux.HandleFunc("/startupz", s.startupz)
 	mux.HandleFunc("/livez", s.livez)
 	mux.HandleFunc("/readyz", s.readyz)
 	mux.HandleFunc("/api/v1/status", s.status)
