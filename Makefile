@@ -76,6 +76,14 @@ demo: ## watch failovers from a client's side, for DEMOTIME (20s), nothing to in
 soak: ## drill SOAK (200) failovers of mixed kinds on real Redis, half an hour, and look for growth; SOAKSLO replaces objectives
 	go run ./cmd/sentinelproxy drill soak --ephemeral --quick --times $(SOAK) --slo "$(SOAKSLO)"
 
+.PHONY: examples
+examples: ## check the Kubernetes manifests and the workflow, in a module of its own
+	cd examples/validate && go vet ./... && go test ./...
+
+.PHONY: man
+man: ## write the manual pages into bin/man
+	go run ./cmd/sentinelproxy man --dir bin/man
+
 .PHONY: fmt
 fmt: ## format the code
 	@scripts/lint fmt ./...
@@ -102,7 +110,7 @@ tools: ## install what the other targets use
 .PHONY: check
 check: SOAK = 10
 check: SOAKSLO = max-pause=any
-check: fmt-check vet lint test fuzz demo soak ## everything CI runs, in its order
+check: fmt-check vet lint examples test fuzz demo soak ## everything CI runs, in its order
 
 .PHONY: clean
 clean: ## remove what was built

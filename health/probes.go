@@ -9,7 +9,7 @@ import (
 )
 
 func (*Server) index(w http.ResponseWriter, _ *http.Request) {
-	writeText(w, http.StatusOK, "sentinelproxy\n\n/livez\n/readyz\n/readyz?master=NAME\n/metrics\n/api/v1/status\n/api/v1/clients\n")
+	writeText(w, http.StatusOK, "sentinelproxy\n\n/startupz\n/livez\n/readyz\n/readyz?master=NAME\n/metrics\n/api/v1/status\n/api/v1/clients\n")
 }
 
 // livez answers whether this process can still do its work; a failure means
@@ -18,6 +18,20 @@ func (s *Server) livez(w http.ResponseWriter, _ *http.Request) {
 	if ok, reason := s.alive(); !ok {
 		writeText(w, http.StatusServiceUnavailable, "not alive: "+line(reason))
 		return
+	}
+	writeText(w, http.StatusOK, "ok\n")
+}
+
+// startupz answers whether clients are taken: the listeners are open and the event loops
+// have turned. It needs no master, for whose sake nobody would start anew: commands wait
+// for one. From then on it says so as long as the process lives.
+func (s *Server) startupz(w http.ResponseWriter, _ *http.Request) {
+	if !s.up.Load() {
+		if ok, reason := s.alive(); !ok {
+			writeText(w, http.StatusServiceUnavailable, "starting: "+line(reason))
+			return
+		}
+		s.up.Store(true)
 	}
 	writeText(w, http.StatusOK, "ok\n")
 }

@@ -71,6 +71,7 @@ type Server struct {
 
 	draining atomic.Bool
 	listing  chan struct{} // one token: a list of clients is being made; a second is refused
+	up       atomic.Bool // the event loops have turned
 }
 
 // New returns a Server that accepts nothing yet.
@@ -136,6 +137,7 @@ func (s *Server) serve(done chan<- error) { done <- s.http.Serve(s.o.Listener) }
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/{$}", s.index)
+	mux.HandleFunc("/startupz", s.startupz)
 	mux.HandleFunc("/livez", s.livez)
 	mux.HandleFunc("/readyz", s.readyz)
 	mux.HandleFunc("/api/v1/status", s.status)

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -155,6 +156,26 @@ func TestLivez(t *testing.T) {
 	if code, body := get(t, addr, "/livez"); code != 503 || body != "not alive: a: an event loop stands still\n" {
 		t.Errorf("/livez: %d %q", code, body)
 	}
+}
+
+// The start is over once the event loops have turned, and stays over.
+func TestStartupz(t *testing.T) {
+	var turn atomic.Bool
+	_, addr := start(t, Options{
+		Groups: []Group{&fakeGroup{name: "a", reason: "no master"}},
+		Alive:  func() (bool, string) { return turn.Load(), "a: an event loop stands still" },
+	})
+	check := func(code int, body string) {
+		t.Helper()
+		if c, b := get(t, addr, "/startupz"); c != code || b != body {
+			t.Errorf("/startupz: %d %q; want %d %q", c, b, code, body)
+		}
+	}
+	check(503, "starting: a: an event loop stands still\n")
+	turn.Store(true)
+	check(200, "ok\n")
+	turn.Store(false)
+	check(200, "ok\n")
 }
 
 func TestStatus(t *testing.T) {

@@ -70,7 +70,8 @@ Exit code: 0 if all objectives were met; 1 if not; 2 for wrong flags, or no cons
   sentinelproxy drill partition --side minority --ephemeral
   sentinelproxy drill failover --config /etc/sentinelproxy.yaml
   sentinelproxy drill hang --master orders --sentinel s1:26379 --listen :6379 --yes`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeKind,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.ephemeral, "ephemeral", false, "drill a group that is started for it, and nothing else")

@@ -65,6 +65,8 @@ type (
 
 // parts makes a group's parts; tests make others.
 type parts struct {
+	sockets *passedSockets // taken before any is opened; nil: none was passed
+
 	follower   func(m config.Master, o followerHooks, log *slog.Logger) (loginFollower, error)
 	controller func(m config.Master, o controllerHooks, log *slog.Logger) (controller, error)
 	server     func(m config.Master, o serverHooks, log *slog.Logger) (server, error)

@@ -238,6 +238,12 @@ func (b *buffer) String() string {
 // waitFor waits until ok, and fails the test with what is wanted otherwise.
 func waitFor(tb testing.TB, want string, ok func() bool) {
 	tb.Helper()
+	waitWithin(tb, patience, want, ok)
+}
+
+// waitWithin is waitFor with a patience of its own.
+func waitWithin(tb testing.TB, patience time.Duration, want string, ok func() bool) {
+	tb.Helper()
 	deadline := time.After(patience)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

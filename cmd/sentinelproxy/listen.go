@@ -14,15 +14,15 @@ import (
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 )
 
-// listenAll opens every listener or none. The error has one line for each that
+// listenAll opens every listener or none, by open. The error has one line for each that
 // could not be opened.
-func listenAll(ctx context.Context, where []config.Listen) ([]net.Listener, error) {
+func listenAll(ctx context.Context, where []config.Listen, open openFunc) ([]net.Listener, error) {
 	var (
 		lns  []net.Listener
 		errs []error
 	)
 	for _, w := range where {
-		ln, err := listen(ctx, w)
+		ln, err := open(ctx, w)
 		if err != nil {
 			errs = append(errs, err)
 			continue

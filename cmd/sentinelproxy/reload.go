@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 )
@@ -16,7 +17,19 @@ type reloader struct {
 	level   *slog.LevelVar
 	log     *slog.Logger
 	running config.Config // what is in force
+
+	// Of the files with secrets, which are looked at without a signal.
+	seen    config.Config // the last look, if it differed from running
+	bad     string        // what was wrong with them then; "" for nothing
+	badTold bool
 }
+
+// secretsEvery is how often a run looks at the password and token files, and
+// secretsAgain how soon at those that have changed.
+const (
+	secretsEvery = 5 * time.Second
+	secretsAgain = time.Second
+)
 
 func newReloader(s *sidecar, load func() (config.Config, error), level *slog.LevelVar) *reloader {
 	running := s.cfg
@@ -34,10 +47,7 @@ func (r *reloader) reload() {
 	}
 	applied, waiting := 0, 0
 	for _, c := range config.Changes(r.running, next) {
-		log := r.log.With("setting", c.Setting)
-		if c.Master != "" {
-			log = log.With("master_name", c.Master)
-		}
+		log := r.changed(c)
 		if c.Live && r.apply(c, next) {
 			applied++
 			log.Info("setting reloaded")
@@ -50,6 +60,53 @@ func (r *reloader) reload() {
 		g.tls.reload()
 	}
 	r.log.Info("configuration reloaded", "applied", applied, "waiting", waiting)
+}
+
+// secrets puts changed password and token files in force: a mounted Secret changes, and
+// nobody sends a signal. It reads them, since a link far above the file may have moved.
+// Nothing in a password tells that its file is half written, so a change counts when a
+// second look sees the same; doubtful says that this was the first.
+func (r *reloader) secrets() (doubtful bool) {
+	next, mistakes := config.ReadSecrets(r.running, nil)
+	changes := config.Changes(r.running, next)
+	settled := len(config.Changes(r.seen, next)) == 0
+	r.seen = next
+	if len(changes) > 0 && settled {
+		for _, c := range changes {
+			if c.Live && r.apply(c, next) {
+				r.changed(c).Info("password file reloaded")
+			}
+		}
+	}
+
+	bad := ""
+	for _, m := range mistakes {
+		bad += m.String() + "\n"
+	}
+	again := bad == r.bad
+	if !again {
+		if bad == "" && r.badTold {
+			r.log.Info("password files are readable again")
+		}
+		r.badTold = false
+	}
+	r.bad = bad
+	if bad != "" && again && !r.badTold {
+		r.badTold = true
+		for _, m := range mistakes {
+			r.log.Error("changed password file not loaded, the old password stays in use", "mistake", m.String())
+		}
+	}
+	return len(changes) > 0 && !settled || bad != "" && !r.badTold
+}
+
+// changed is the log, told what has changed.
+func (r *reloader) changed(c config.Change) *slog.Logger {
+	log := r.log.With("setting", c.Setting)
+	if c.Master != "" {
+		log = log.With("master_name", c.Master)
+	}
+	return log
 }
 
 func (r *reloader) refuse(err error) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sentinelproxy/sentinelproxy/endpoint"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
+	"github.com/sentinelproxy/sentinelproxy/internal/systemd"
 )
 
 func newRunCommand(environ []string, p parts) *cobra.Command {
@@ -25,7 +26,8 @@ Every flag is also an environment variable, such as SENTINELPROXY_HOLD_TIMEOUT
 for --hold-timeout, and a key of the YAML file, which can hold several masters.
 Flags win over variables, and variables over the file.
 
-SIGTERM drains and ends; SIGHUP reloads what can be reloaded.`,
+SIGTERM drains and ends; SIGHUP reloads what can be reloaded. Under systemd it
+takes the sockets that are passed, and tells its state (Type=notify).`,
 		Example: "  sentinelproxy run --listen :6379 --master mymaster --sentinel s1:26379 --sentinel s2:26379",
 		Args:    cobra.NoArgs,
 	}
@@ -42,7 +44,7 @@ SIGTERM drains and ends; SIGHUP reloads what can be reloaded.`,
 		for _, w := range cfg.Warnings {
 			log.Warn("configuration looks wrong", "warning", w)
 		}
-		s := service{cfg: cfg, load: load, level: level, log: log, parts: p}
+		s := service{cfg: cfg, load: load, level: level, log: log, parts: p, environ: environ}
 		return s.run(cmd.Context())
 	}
 	return cmd
@@ -55,6 +57,8 @@ type service struct {
 	level *slog.LevelVar                // of log
 	log   *slog.Logger
 	parts parts
+
+	environ []string // names the service manager, if there is one
 }
 
 // run serves until ctx ends, reloading at SIGHUP.
@@ -64,20 +68,43 @@ func (s service) run(ctx context.Context) error {
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 
-	sc, err := startSidecar(ctx, s.cfg, s.log, s.parts)
+	manager, err := newNotifier(s.environ, s.log)
+	if err != nil {
+		return impossible(err)
+	}
+	passed, err := takeSockets(s.environ)
+	if err != nil {
+		return impossible(err)
+	}
+	p := manager.hear(s.parts)
+	p.sockets = passed
+	sc, err := startSidecar(ctx, s.cfg, s.log, p)
 	if err != nil {
 		return impossible(err)
 	}
 	logStart(s.log, sc)
+	defer manager.start(sc.alive)()
+	manager.tell(systemd.Ready)
 	r := newReloader(sc, s.load, s.level)
+	files := time.NewTimer(secretsEvery)
+	defer files.Stop()
 	stopping, asked := time.Time{}, ctx.Done()
 	for {
 		select {
 		case <-hup:
+			manager.tell(systemd.Reloading())
 			r.reload()
+			manager.tell(systemd.Ready)
+		case <-files.C:
+			next := secretsEvery
+			if r.secrets() {
+				next = secretsAgain
+			}
+			files.Reset(next)
 		case <-asked:
 			asked, stopping = nil, time.Now()
 			s.log.Info("stopping", "drain_timeout", s.cfg.DrainTimeout)
+			manager.tell(systemd.Stopping, systemd.Extend(s.cfg.DrainTimeout+stopMargin), systemd.Status("draining"))
 		case <-sc.Done():
 			if err := sc.Wait(); err != nil {
 				return impossible(err)
@@ -87,6 +114,9 @@ func (s service) run(ctx context.Context) error {
 		}
 	}
 }
+
+// stopMargin is how much longer than the drain a stop takes at most.
+const stopMargin = 5 * time.Second
 
 func logStart(log *slog.Logger, s *sidecar) {
 	b := build()

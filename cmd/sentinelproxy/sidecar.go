@@ -56,6 +56,7 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 	var endpointLn net.Listener // nil when it is off
 	defer func() {
 		if err != nil {
+			p.sockets.close()
 			closeAll(slices.Concat(lns...))
 			for _, ln := range []net.Listener{s.adminLn, s.control.ln, endpointLn} {
 				if ln != nil {
@@ -66,11 +67,11 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 	}()
 	var errs []error
 	for i, m := range cfg.Masters {
-		lns[i], err = listenAll(ctx, m.Listen)
+		lns[i], err = listenAll(ctx, m.Listen, p.sockets.open)
 		errs = append(errs, err)
 	}
 	if cfg.Admin != "" {
-		s.adminLn, err = listen(ctx, config.Listen{Network: "tcp", Address: cfg.Admin})
+		s.adminLn, err = p.sockets.open(ctx, config.Listen{Network: "tcp", Address: cfg.Admin})
 		if err != nil {
 			err = fmt.Errorf("admin server: %w", err)
 		}
@@ -79,12 +80,13 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 	s.control.ln, err = listenControl(ctx, cfg.Control)
 	errs = append(errs, err)
 	if cfg.SentinelListen != "" {
-		endpointLn, err = listen(ctx, config.Listen{Network: "tcp", Address: cfg.SentinelListen})
+		endpointLn, err = p.sockets.open(ctx, config.Listen{Network: "tcp", Address: cfg.SentinelListen})
 		if err != nil {
 			err = fmt.Errorf("sentinel endpoint: %w", err)
 		}
 		errs = append(errs, err)
 	}
+	errs = append(errs, p.sockets.unclaimed())
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}

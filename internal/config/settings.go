@@ -306,7 +306,7 @@ func groupSettings() []setting {
 		},
 		{
 			flag: "redis-password-file", key: "redis.password_file", scope: ofMaster, kind: "path", live: true,
-			want: "want a file's path", usage: "file with the sidecar's own Redis password",
+			want: "want a file's path", usage: "file with the sidecar's own Redis password; a changed file is noticed within seconds",
 			set:  into(func(t target) *string { return &t.Redis.PasswordFile }, parsePath),
 			show: func(t target) string { return t.Redis.PasswordFile },
 		},
@@ -325,7 +325,7 @@ func groupSettings() []setting {
 		},
 		{
 			flag: "sentinel-password-file", key: "sentinel.password_file", scope: ofMaster, kind: "path", live: true,
-			want: "want a file's path", usage: "file with the sidecar's password on the Sentinels",
+			want: "want a file's path", usage: "file with the sidecar's password on the Sentinels; a changed file is noticed within seconds",
 			set:  into(func(t target) *string { return &t.Sentinel.PasswordFile }, parsePath),
 			show: func(t target) string { return t.Sentinel.PasswordFile },
 		},

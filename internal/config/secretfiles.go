@@ -1,0 +1,39 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"slices"
+)
+
+// ReadSecrets returns cfg with what its password and token files hold now, and a
+// mistake for each that is no good. Such a one keeps the Secret it had. It reads those
+// files and nothing else; read may be nil for [os.ReadFile].
+func ReadSecrets(cfg Config, read func(path string) ([]byte, error)) (Config, []Mistake) {
+	if read == nil {
+		read = os.ReadFile
+	}
+	var bad mistakes
+	again := func(path string, secret *Secret, least int) {
+		if path == "" {
+			return
+		}
+		s, err := readPassword(read, path)
+		if err == nil && len(s) < least {
+			err = fmt.Errorf("it holds %d characters; want %d or more", len(s), least)
+		}
+		if err != nil {
+			bad.add(Origin{File: path}, "%v", err)
+			return
+		}
+		*secret = s
+	}
+	again(cfg.Control.TokenFile, &cfg.Control.Token, leastToken)
+	cfg.Masters = slices.Clone(cfg.Masters) // ours to change
+	for i := range cfg.Masters {
+		m := &cfg.Masters[i]
+		again(m.Redis.PasswordFile, &m.Redis.Password, 1)
+		again(m.Sentinel.PasswordFile, &m.Sentinel.Password, 1)
+	}
+	return cfg, bad
+}
