@@ -99,7 +99,7 @@ func Catalogue() []Entry {
 		},
 		{
 			body: ReplicaCaughtUp{},
-			When: "A replica that lagged is less than two seconds behind.",
+			When: "A replica that lagged is less than three seconds behind.",
 			Do:   "Nothing.",
 		},
 		{
