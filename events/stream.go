@@ -134,8 +134,8 @@ const readMost = 64
 // dropped before them. The error is ctx's.
 func (r *Reader) Next(ctx context.Context) (list []Event, missed uint64, err error) {
 	for {
-		var changed chan struct{}
-		list, missed, changed = r.take()
+		var changed <-chan struct{}
+		list, missed, changed = r.Poll()
 		if len(list) > 0 {
 			return list, missed, nil
 		}
@@ -149,11 +149,13 @@ func (r *Reader) Next(ctx context.Context) (list []Event, missed uint64, err err
 
 // Rest returns what Next would without waiting.
 func (r *Reader) Rest() (list []Event, missed uint64) {
-	list, missed, _ = r.take()
+	list, missed, _ = r.Poll()
 	return list, missed
 }
 
-func (r *Reader) take() (list []Event, missed uint64, changed chan struct{}) {
+// Poll returns what Next would, or without any event a channel that is closed by the next
+// one.
+func (r *Reader) Poll() (list []Event, missed uint64, changed <-chan struct{}) {
 	s := r.s
 	s.mu.Lock()
 	defer s.mu.Unlock()

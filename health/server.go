@@ -7,10 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sentinelproxy/sentinelproxy/events"
 )
 
 // Limits of the HTTP server. Requests have no body worth waiting for, and the
@@ -54,7 +57,11 @@ type Options struct {
 	// Orders are handlers of POST requests, by path. The Server checks the Host header
 	// only: who may order something they must check themselves.
 	Orders map[string]http.Handler
-	Log    *slog.Logger
+	// Events are served under /api/v1/events, and what Certificates returns under
+	// /api/v1/certificates; nil: they are not. Certificates must not block.
+	Events       *events.Stream
+	Certificates func() any
+	Log          *slog.Logger
 }
 
 // Server serves the admin endpoints. Make it with New.
@@ -65,6 +72,7 @@ type Server struct {
 	http    *http.Server
 
 	draining atomic.Bool
+	streams  streams
 }
 
 // New returns a Server that accepts nothing yet.
@@ -85,7 +93,9 @@ func New(o Options) (*Server, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, started: time.Now()}
+	s := &Server{o: o, started: time.Now(), streams: streams{
+		stopping: make(chan struct{}), heartbeat: heartbeatEvery, patience: streamPatience,
+	}}
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: headerTimeout,
@@ -95,6 +105,7 @@ func New(o Options) (*Server, error) {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}
+	s.http.RegisterOnShutdown(sync.OnceFunc(func() { close(s.streams.stopping) }))
 	return s, nil
 }
 
@@ -134,6 +145,12 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("/readyz", s.readyz)
 	mux.HandleFunc("/api/v1/status", s.status)
 	mux.Handle("/metrics", s.metrics())
+	if s.o.Events != nil {
+		mux.HandleFunc("/api/v1/events", s.events)
+	}
+	if s.o.Certificates != nil {
+		mux.HandleFunc("/api/v1/certificates", s.certificates)
+	}
 	for path, h := range s.o.Orders {
 		mux.Handle(path, h)
 	}
