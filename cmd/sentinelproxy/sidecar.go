@@ -144,7 +144,7 @@ func (s *sidecar) adminOptions() health.Options {
 	o := health.Options{Listener: s.adminLn, Alive: s.alive, Gatherer: s.registry, Build: build(), Log: s.log}
 	o.Events, o.Certificates = s.teller.stream, func() any { return s.teller.certs.Status() }
 	if s.control.admin != nil {
-		o.Orders = map[string]http.Handler{control.PathSwitchover: s.control.admin}
+		o.Orders = map[string]http.Handler{control.PathSwitchover: s.control.admin, control.PathDrill: s.control.admin}
 	}
 	for _, g := range s.groups {
 		o.Groups = append(o.Groups, g)
