@@ -46,6 +46,7 @@ func startSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p pa
 	if err != nil {
 		return nil, err
 	}
+	s.teller.process(events.SidecarStarted{Version: build().Version})
 	go s.supervise(ctx)
 	return s, nil
 }
@@ -170,7 +171,6 @@ func (s *sidecar) supervise(ctx context.Context) {
 	defer stopTelling()
 	tellerEnd := make(chan error, 1) // one value: never full
 	go func() { tellerEnd <- s.teller.run(telling) }()
-	s.teller.process(events.SidecarStarted{Version: build().Version})
 	watching, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAdmin()
 
