@@ -9,18 +9,18 @@ import (
 
 // Event is one thing that happened. It is immutable.
 type Event struct {
+	Body
+
 	// ID grows by one with every event of a process, and a later process begins above
 	// it, as long as the clock was not set back.
 	ID      uint64
 	At      time.Time
 	Sidecar string // which sidecar says so
 	Master  string // the group it is about; "" for the process as a whole
-	Body
 }
 
-// Body is what happened. Only this package can add one; [Kinds] lists them all.
-//
-//sumtype:decl
+// Body is what happened. Only this package can add one; [Kinds] lists them all, and
+// readers handle those that they care for.
 type Body interface {
 	// tell returns how grave it is, what a cooldown tells it apart by beside its kind
 	// and master, and one sentence.

@@ -44,7 +44,7 @@ func TestReferencePage(t *testing.T) {
 
 // Every kind is told whole, and its JSON is what its documentation says.
 func TestCatalogue(t *testing.T) {
-	common := fieldsOf(reflect.TypeOf(head{}))
+	common := fieldsOf(reflect.TypeFor[head]())
 	seen := map[Kind]bool{}
 	for _, e := range Catalogue() {
 		t.Run(string(e.Kind), func(t *testing.T) {

@@ -56,15 +56,12 @@ func (c *Controller) tellFinished(f route.Failover) {
 
 // tellOf publishes what an event that the machine has taken says of the nodes.
 func (c *Controller) tellOf(ev route.Event) {
-	switch ev := ev.(type) {
-	case route.NodeSeen:
-		for _, b := range c.nodes.seen(c.last.Master, c.last.State == topology.Serving, ev) {
+	if seen, ok := ev.(route.NodeSeen); ok {
+		for _, b := range c.nodes.seen(c.last.Master, c.last.State == topology.Serving, seen) {
 			c.opts.Tell(b)
 		}
-	case route.Demoted:
-		if ev.Outcome == route.DemotionDone {
-			c.opts.Tell(events.OldMasterDemoted{Node: ev.Target, Master: ev.Master})
-		}
-	default:
+	}
+	if d, ok := ev.(route.Demoted); ok && d.Outcome == route.DemotionDone {
+		c.opts.Tell(events.OldMasterDemoted{Node: d.Target, Master: d.Master})
 	}
 }

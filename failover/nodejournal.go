@@ -71,7 +71,7 @@ func (j *nodeJournal) watch(addrs []topology.Addr) {
 
 // seen takes the outcome of one probe while master is the one that is served or was last,
 // and returns what is to be told.
-func (j *nodeJournal) seen(master topology.Addr, serving bool, ev route.NodeSeen) []events.Body { //nolint:revive // the route's state
+func (j *nodeJournal) seen(master topology.Addr, serving bool, ev route.NodeSeen) []events.Body {
 	j.out = nil
 	if master != j.master {
 		j.master, j.samples = master, nil

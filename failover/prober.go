@@ -183,7 +183,7 @@ func (p *prober) auth(ctx context.Context, l *link, as *login) error {
 		args = append(args, as.user)
 	}
 	sent := p.clock()
-	if err := l.send(probeTimeout, append(args, as.password)...); err != nil {
+	if err := l.send(append(args, as.password)...); err != nil {
 		return err
 	}
 	r, err := p.answer(ctx, l, sent)
@@ -196,9 +196,9 @@ func (p *prober) auth(ctx context.Context, l *link, as *login) error {
 
 func (p *prober) question(l *link) error {
 	if p.useRole {
-		return l.send(probeTimeout, "ROLE")
+		return l.send("ROLE")
 	}
-	return l.send(probeTimeout, "HELLO", "2")
+	return l.send("HELLO", "2")
 }
 
 // identify asks once per connection, after its first answer about the role, which is more
@@ -209,7 +209,7 @@ func (p *prober) identify(ctx context.Context, l *link) error {
 	}
 	p.asked = true
 	sent := p.clock()
-	if err := l.send(probeTimeout, "HELLO", "2"); err != nil {
+	if err := l.send("HELLO", "2"); err != nil {
 		return err
 	}
 	r, err := p.answer(ctx, l, sent)

@@ -140,7 +140,7 @@ func TestEventStream(t *testing.T) {
 	stream.Publish("", events.ConfigReloaded{Applied: 1})
 	c := client(t)
 	live := follow(t, c, addr, "")
-	if got := live.resp.Header.Get("Content-Type"); got != "text/event-stream" || live.resp.StatusCode != 200 {
+	if got := live.resp.Header.Get("Content-Type"); got != "text/event-stream" || live.resp.StatusCode != http.StatusOK {
 		t.Fatalf("%s, %q", live.resp.Status, got)
 	}
 	// Its headers came after it began to read: nothing is missed from here on.
@@ -243,7 +243,7 @@ func TestTenThousandFollowers(t *testing.T) {
 	var wg sync.WaitGroup
 	gate := make(chan struct{}, 100)
 	for range maxStreams {
-		if f := follow(t, client(t), addr, ""); f.resp.StatusCode == 200 {
+		if f := follow(t, client(t), addr, ""); f.resp.StatusCode == http.StatusOK {
 			in.Add(1)
 		}
 	}

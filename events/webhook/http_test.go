@@ -30,7 +30,12 @@ func overTCP(t *testing.T, log io.Writer, hooks ...Hook) (*events.Stream, *Sende
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-ended })
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
 	return stream, s
 }
 

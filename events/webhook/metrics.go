@@ -48,7 +48,7 @@ type counts struct {
 }
 
 // Describe implements prometheus.Collector.
-func (s *Sender) Describe(ch chan<- *prometheus.Desc) {
+func (*Sender) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range descs() {
 		ch <- d
 	}

@@ -98,6 +98,7 @@ type bench struct {
 }
 
 func start(t *testing.T, to map[string]*receiver, hooks ...Hook) *bench {
+	t.Helper()
 	b := &bench{t: t, stream: events.NewStream("gateway-0")}
 	for i := range hooks {
 		hooks[i] = whole(hooks[i])
@@ -156,7 +157,8 @@ func (b *bench) addsUp() {
 	}
 }
 
-func (b *bench) ended(name string, o outcome) uint64 { return b.sender.counts[name].ended[o].Load() }
+// ended returns how many of the hook h ended so.
+func (b *bench) ended(o outcome) uint64 { return b.sender.counts["h"].ended[o].Load() }
 
 func TestDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -274,12 +276,12 @@ func TestFullQueue(t *testing.T) {
 		for i := range maxQueue + 100 {
 			b.publish(events.ConfigReloaded{Applied: i})
 		}
-		if n := b.ended("h", outcomeDropped); n != 100 {
+		if n := b.ended(outcomeDropped); n != 100 {
 			t.Errorf("%d dropped; want 100", n)
 		}
 		b.addsUp()
 		b.sleep(25 * time.Hour)
-		if n := b.ended("h", outcomeExpired); n != maxQueue {
+		if n := b.ended(outcomeExpired); n != maxQueue {
 			t.Errorf("%d expired after a day; want %d", n, maxQueue)
 		}
 		r.set(false, nil)
@@ -321,7 +323,7 @@ func TestHangs(t *testing.T) {
 		if took := time.Since(before); took > flushFor {
 			t.Errorf("a stop took %v", took)
 		}
-		if n := b.ended("h", outcomeStopped); n != 2 {
+		if n := b.ended(outcomeStopped); n != 2 {
 			t.Errorf("%d counted as stopped; want 2", n)
 		}
 		b.addsUp()
@@ -354,7 +356,7 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("%d: %d tries; want 1", code, n)
 			}
 		}
-		if n := b.ended("h", outcomeRejected); n != 6 {
+		if n := b.ended(outcomeRejected); n != 6 {
 			t.Errorf("%d rejected; want 6", n)
 		}
 		b.addsUp()

@@ -145,7 +145,7 @@ func (p *Peers) Failed(addr string, err error) {
 }
 
 // note takes the outcome of one handshake; no chains leave those that are known.
-func (p *Peers) note(addr string, chains [][]*x509.Certificate, ok bool) { //nolint:revive // what happened, not what to do
+func (p *Peers) note(addr string, chains [][]*x509.Certificate, ok bool) {
 	m := p.m
 	m.mu.Lock()
 	s := m.source(key{p.master, p.role, addr})

@@ -33,6 +33,7 @@ type watch struct {
 }
 
 func start(t *testing.T) *watch {
+	t.Helper()
 	w := &watch{t: t}
 	w.Monitor = New(Options{
 		Settings: Settings{WarnBefore: 30 * days, CheckEvery: time.Hour, EventEvery: days},
@@ -331,7 +332,7 @@ func TestSet(t *testing.T) {
 		w.Peers("orders", Upstream).Shook("a:1", verified(issue(t, "n", 50*days, 1000*days)))
 		w.silent(3 * time.Hour)
 		w.Set(Settings{WarnBefore: 60 * days, CheckEvery: time.Hour, EventEvery: time.Hour})
-		w.one(time.Hour)
+		w.one(30 * time.Minute)
 		if n := len(w.after(10 * time.Hour)); n < 9 || n > 11 {
 			t.Errorf("%d events in ten hours with a cooldown of one", n)
 		}
