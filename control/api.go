@@ -44,12 +44,15 @@ type API struct {
 	groups []Group
 	log    *slog.Logger
 	mux    *http.ServeMux
+
+	onDrill func(Drill) // set before anything is served
 }
 
 // NewAPI returns an API for these groups.
 func NewAPI(groups []Group, log *slog.Logger) *API {
-	a := &API{groups: groups, log: log, mux: http.NewServeMux()}
+	a := &API{groups: groups, log: log, mux: http.NewServeMux(), onDrill: func(Drill) {}}
 	a.mux.HandleFunc(PathSwitchover, a.switchover)
+	a.mux.HandleFunc(PathDrill, a.drill)
 	return a
 }
 

@@ -2,7 +2,6 @@ package control
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -77,23 +76,9 @@ func (c *Client) Switchover(
 	if err != nil {
 		return topology.SwitchoverResult{}, err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+PathSwitchover, bytes.NewReader(body))
+	resp, err := c.post(ctx, PathSwitchover, body)
 	if err != nil {
 		return topology.SwitchoverResult{}, err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	if c.token != "" {
-		r.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	resp, err := c.http.Do(r)
-	if err != nil {
-		if u, ok := errors.AsType[*url.Error](err); ok {
-			err = u.Err // what the URL says, c.where says better
-		}
-		if isDial(err) {
-			return topology.SwitchoverResult{}, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.where, err)
-		}
-		return topology.SwitchoverResult{}, fmt.Errorf("%w (%s): %w", ErrBroken, c.where, err)
 	}
 	defer resp.Body.Close()
 	switch {
@@ -124,6 +109,17 @@ func (c *Client) lines(body io.Reader, tell func(topology.SwitchoverStep)) (topo
 		err = io.ErrUnexpectedEOF
 	}
 	return topology.SwitchoverResult{}, fmt.Errorf("%w (%s): %w", ErrBroken, c.where, err)
+}
+
+// broken says what an error of a request means.
+func (c *Client) broken(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err // what the URL says, c.where says better
+	}
+	if isDial(err) {
+		return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.where, err)
+	}
+	return fmt.Errorf("%w (%s): %w", ErrBroken, c.where, err)
 }
 
 func isDial(err error) bool {

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/events"
 	"github.com/sentinelproxy/sentinelproxy/failover/route"
 	"github.com/sentinelproxy/sentinelproxy/internal/boottime"
 	"github.com/sentinelproxy/sentinelproxy/topology"
@@ -53,6 +54,10 @@ type Options struct {
 	// net.Dialer.
 	Dial, DialSentinel func(ctx context.Context, network, addr string) (net.Conn, error)
 
+	// Tell publishes what happened. It is called by several goroutines and must return at
+	// once; nil does nothing.
+	Tell func(events.Body)
+
 	Clock boottime.Clock // nil is boottime.Now
 	Log   *slog.Logger   // nil discards
 
@@ -84,6 +89,8 @@ type Controller struct {
 	monitor *monitor
 	running sync.WaitGroup // errands under way: at most a demotion and a check
 	refusal error          // why Run must end; nil while it need not
+	nodes   *nodeJournal
+	last    topology.Route // the last that was published
 
 	mu        sync.Mutex // guards the fields below; never held across I/O or a callback
 	machine   *route.Machine
@@ -125,6 +132,9 @@ func New(o Options) (*Controller, error) {
 	if o.SetFast == nil {
 		o.SetFast = func(bool) {}
 	}
+	if o.Tell == nil {
+		o.Tell = func(events.Body) {}
+	}
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
@@ -141,7 +151,7 @@ func New(o Options) (*Controller, error) {
 		opts: o, log: o.Log.With("master_name", o.Group), inbox: newInbox(), file: file,
 		saves: make(chan route.Saved, 1), metrics: newMetrics(o.Group),
 		machine: route.New(o.Group, o.Policy, saved), turned: make(chan struct{}, 1),
-		stopping: make(chan struct{}), stopped: make(chan struct{}),
+		stopping: make(chan struct{}), stopped: make(chan struct{}), nodes: newNodeJournal(),
 	}
 	c.monitor = &monitor{
 		login: new(atomic.Pointer[login]), dial: o.Dial, clock: o.Clock, log: c.log,
@@ -259,6 +269,7 @@ func (c *Controller) step(ctx context.Context, ev route.Event) {
 	for _, a := range actions {
 		c.apply(ctx, a)
 	}
+	c.tellOf(ev)
 	select {
 	case c.turned <- struct{}{}:
 	default:
@@ -284,10 +295,12 @@ func (c *Controller) apply(ctx context.Context, a route.Action) {
 	switch a := a.(type) {
 	case route.Publish:
 		c.opts.Publish(a.Route)
+		c.tellRoute(a.Route)
 	case route.ExtendLease:
 		a.Lease.Extend(a.Until)
 	case route.Watch:
 		c.monitor.watch(ctx, a.Addrs, a.Every)
+		c.nodes.watch(a.Addrs)
 	case route.AskNodes:
 		c.monitor.ask(a.Addrs)
 	case route.AskSentinels:
@@ -311,6 +324,7 @@ func (c *Controller) apply(ctx context.Context, a route.Action) {
 		c.mu.Lock()
 		c.holding = time.Now()
 		c.mu.Unlock()
+		c.tellHeld(a.Cause)
 	case route.Save:
 		select {
 		case <-c.saves:
@@ -319,6 +333,7 @@ func (c *Controller) apply(ctx context.Context, a route.Action) {
 		c.saves <- a.Saved // there is room: this goroutine is the only sender
 	case route.Finished:
 		c.finish(a.Failover)
+		c.tellFinished(a.Failover)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sentinelproxy/sentinelproxy/events"
 	"github.com/sentinelproxy/sentinelproxy/failover/route"
 	"github.com/sentinelproxy/sentinelproxy/internal/boottime"
 	"github.com/sentinelproxy/sentinelproxy/topology"
@@ -24,6 +25,7 @@ type rig struct {
 
 	mu     sync.Mutex
 	routes []topology.Route
+	told   []events.Body
 	polls  int
 	fast   bool
 }
@@ -45,6 +47,11 @@ func rigged(t *testing.T, o Options) *rig {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.routes = append(r.routes, rt)
+	}
+	o.Tell = func(b events.Body) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.told = append(r.told, b)
 	}
 	o.PollSentinels = func() {
 		r.mu.Lock()

@@ -73,9 +73,9 @@ func (l *link) whyUnanswered(err error) error {
 	return err
 }
 
-// send writes one command; it must not take longer than the limit.
-func (l *link) send(limit time.Duration, args ...string) error {
-	if err := l.conn.SetWriteDeadline(time.Now().Add(limit)); err != nil {
+// send writes one command; it must not take longer than a probe.
+func (l *link) send(args ...string) error {
+	if err := l.conn.SetWriteDeadline(time.Now().Add(probeTimeout)); err != nil {
 		return err
 	}
 	_, err := l.conn.Write(appendCommand(nil, args...))

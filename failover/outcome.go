@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/events"
 	"github.com/sentinelproxy/sentinelproxy/failover/route"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -167,4 +168,9 @@ func (s *switchover) finish() {
 		attrs = append(attrs, "err", r.Err)
 	}
 	s.c.log.Info("switchover ended", attrs...)
+	if !s.req.DryRun {
+		s.c.opts.Tell(events.SwitchoverEnded{
+			Outcome: string(r.Outcome), From: r.From, To: r.To, Epoch: r.Epoch, Pause: events.Millis(r.Pause), Err: events.Text(r.Err),
+		})
+	}
 }

@@ -59,6 +59,8 @@ type prober struct {
 	useRole  bool   // of this connection: false once ROLE was refused, then HELLO is asked
 	loginErr string // of this connection: Redis' words if it refused our login
 	answered bool   // of this connection: it has told its role
+	client   int64  // of this connection: its id at the node; 0: not known
+	asked    bool   // of this connection: for that id
 }
 
 // run probes until ctx is done.
@@ -72,7 +74,7 @@ func (p *prober) run(ctx context.Context) {
 			}
 			continue
 		}
-		p.useRole, p.answered = true, false
+		p.useRole, p.answered, p.client, p.asked = true, false, 0, false
 		reading, stop := context.WithCancel(ctx)
 		go l.read(reading)
 		err = p.serve(ctx, l)
@@ -152,6 +154,9 @@ func (p *prober) serve(ctx context.Context, l *link) error {
 		if again {
 			continue // ROLE was refused: ask by HELLO
 		}
+		if err := p.identify(ctx, l); err != nil {
+			return err
+		}
 		t := time.NewTimer(jitter(time.Duration(p.every.Load())))
 		select {
 		case <-ctx.Done():
@@ -178,7 +183,7 @@ func (p *prober) auth(ctx context.Context, l *link, as *login) error {
 		args = append(args, as.user)
 	}
 	sent := p.clock()
-	if err := l.send(probeTimeout, append(args, as.password)...); err != nil {
+	if err := l.send(append(args, as.password)...); err != nil {
 		return err
 	}
 	r, err := p.answer(ctx, l, sent)
@@ -191,9 +196,27 @@ func (p *prober) auth(ctx context.Context, l *link, as *login) error {
 
 func (p *prober) question(l *link) error {
 	if p.useRole {
-		return l.send(probeTimeout, "ROLE")
+		return l.send("ROLE")
 	}
-	return l.send(probeTimeout, "HELLO", "2")
+	return l.send("HELLO", "2")
+}
+
+// identify asks once per connection, after its first answer about the role, which is more
+// urgent, for the id that the node gave it. A node that can't tell is none the worse.
+func (p *prober) identify(ctx context.Context, l *link) error {
+	if p.asked || !p.answered || !p.useRole {
+		return nil // else every answer to HELLO tells it
+	}
+	p.asked = true
+	sent := p.clock()
+	if err := l.send("HELLO", "2"); err != nil {
+		return err
+	}
+	r, err := p.answer(ctx, l, sent)
+	if err == nil {
+		p.client = clientID(r)
+	}
+	return err
 }
 
 // errHung ends a connection that we give up: the server did not close it.
@@ -247,10 +270,12 @@ func (p *prober) judge(ctx context.Context, l *link, r reply, sent time.Duration
 		}
 	default:
 		ev.Err = "ROLE is refused to our account"
+		p.client = clientID(r)
 		if err := parseHello(r, &ev); err != nil {
 			ev.Err = err.Error()
 		}
 	}
+	ev.Client = p.client
 	if ev.NoAuth && p.loginErr != "" {
 		ev.Err = "our login is refused: " + p.loginErr
 	}

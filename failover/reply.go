@@ -154,6 +154,16 @@ func parseHello(r reply, ev *route.NodeSeen) error {
 	return errReply
 }
 
+// clientID returns the id of our connection in the answer to HELLO 2; 0 if it holds none.
+func clientID(r reply) int64 {
+	for i := 0; i+1 < len(r.elems); i += 2 {
+		if r.elems[i].text == "id" && r.elems[i+1].kind == ':' {
+			return integer(r.elems[i+1].text)
+		}
+	}
+	return 0
+}
+
 // integer reads a number that only informs: what is none counts as 0.
 func integer(s string) int64 {
 	n, err := strconv.ParseInt(s, 10, 64)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/events"
 	"github.com/sentinelproxy/sentinelproxy/failover/route"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -68,6 +69,9 @@ func (c *Controller) Switchover(
 		if req.Strict {
 			s.req.MaxPause = defaultStrictPause
 		}
+	}
+	if !req.DryRun {
+		c.opts.Tell(events.SwitchoverBegun{To: req.To, Strict: req.Strict})
 	}
 	s.run(ctx)
 	s.finish()

@@ -7,7 +7,9 @@
 //	/metrics         Prometheus' text format
 //	/api/v1/status   everything known, as JSON
 //	/api/v1/clients  the clients that are connected, to this machine or with a token
+//	/api/v1/events   what happened, as JSON (?since=ID&limit=N) or as server-sent events
+//	/api/v1/certificates   the certificates that the sidecar depends on, as JSON
 //
 // It declares what it needs of the others as interfaces and imports none of
-// them.
+// them but the values that all exchange.
 package health

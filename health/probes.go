@@ -9,7 +9,7 @@ import (
 )
 
 func (*Server) index(w http.ResponseWriter, _ *http.Request) {
-	writeText(w, http.StatusOK, "sentinelproxy\n\n/startupz\n/livez\n/readyz\n/readyz?master=NAME\n/metrics\n/api/v1/status\n/api/v1/clients\n")
+	writeText(w, http.StatusOK, "sentinelproxy\n\n/startupz\n/livez\n/readyz\n/readyz?master=NAME\n/metrics\n/api/v1/status\n/api/v1/clients\n/api/v1/events\n/api/v1/certificates\n")
 }
 
 // livez answers whether this process can still do its work; a failure means

@@ -7,10 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sentinelproxy/sentinelproxy/events"
 )
 
 // Limits of the HTTP server. Requests have no body worth waiting for, and the
@@ -59,7 +62,11 @@ type Options struct {
 	// Private lets those through to next who may see single clients from another
 	// machine; nil: nobody may.
 	Private func(next http.Handler) http.Handler
-	Log     *slog.Logger
+	// Events are served under /api/v1/events, and what Certificates returns under
+	// /api/v1/certificates; nil: they are not. Certificates must not block.
+	Events       *events.Stream
+	Certificates func() any
+	Log          *slog.Logger
 }
 
 // Server serves the admin endpoints. Make it with New.
@@ -71,7 +78,8 @@ type Server struct {
 
 	draining atomic.Bool
 	listing  chan struct{} // one token: a list of clients is being made; a second is refused
-	up       atomic.Bool // the event loops have turned
+	up       atomic.Bool   // the event loops have turned
+	streams  streams
 }
 
 // New returns a Server that accepts nothing yet.
@@ -92,7 +100,9 @@ func New(o Options) (*Server, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, started: time.Now(), listing: make(chan struct{}, 1)}
+	s := &Server{o: o, started: time.Now(), listing: make(chan struct{}, 1), streams: streams{
+		stopping: make(chan struct{}), heartbeat: heartbeatEvery, patience: streamPatience,
+	}}
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: headerTimeout,
@@ -102,6 +112,7 @@ func New(o Options) (*Server, error) {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}
+	s.http.RegisterOnShutdown(sync.OnceFunc(func() { close(s.streams.stopping) }))
 	return s, nil
 }
 
@@ -143,6 +154,12 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("/api/v1/status", s.status)
 	mux.Handle("/api/v1/clients", s.private(http.HandlerFunc(s.clients)))
 	mux.Handle("/metrics", s.metrics())
+	if s.o.Events != nil {
+		mux.HandleFunc("/api/v1/events", s.events)
+	}
+	if s.o.Certificates != nil {
+		mux.HandleFunc("/api/v1/certificates", s.certificates)
+	}
 	for path, h := range s.o.Orders {
 		mux.Handle(path, h)
 	}

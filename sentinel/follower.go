@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/events"
 	"github.com/sentinelproxy/sentinelproxy/internal/boottime"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -41,6 +42,8 @@ type Options struct {
 	// Both are called by Run's goroutine only, never at once, and must return
 	// at once: while they run, no Sentinel is heard.
 	OnSign func(topology.Sign)
+	// Tell publishes what happened, under the same rules; nil does nothing.
+	Tell func(events.Body)
 }
 
 // Validate returns every problem, joined, each naming its field.
@@ -79,6 +82,7 @@ type Follower struct {
 	fixedPoll     time.Duration // 0: derived
 	onObservation func(topology.Observation)
 	onSign        func(topology.Sign)
+	tellEvent     func(events.Body)
 	rules         map[string]rule // read only
 	metrics       *metrics
 
@@ -110,6 +114,9 @@ func New(o Options) (*Follower, error) {
 	if o.OnSign == nil {
 		o.OnSign = func(topology.Sign) {}
 	}
+	if o.Tell == nil {
+		o.Tell = func(events.Body) {}
+	}
 	f := &Follower{
 		group:         o.Group,
 		dialer:        dialer{dial: o.Dial, username: o.Username, password: o.Password},
@@ -118,6 +125,7 @@ func New(o Options) (*Follower, error) {
 		fixedPoll:     o.Poll,
 		onObservation: o.OnObservation,
 		onSign:        o.OnSign,
+		tellEvent:     o.Tell,
 		rules:         eventRules(),
 		pollNow:       make(chan struct{}, 1),
 		inbox:         make(chan message, 64),

@@ -36,7 +36,7 @@ func newHub(f *Follower, start func(*watcher, context.Context)) *hub {
 	return &hub{
 		f: f, start: start,
 		members: make(map[topology.Addr]*followed),
-		journal: newJournal(f.log, f.group, f.clock),
+		journal: newJournal(f.log, f.group, f.clock, f.tellEvent),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/events"
 	"github.com/sentinelproxy/sentinelproxy/internal/boottime"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
@@ -12,11 +13,12 @@ import (
 // failover they do so for tens of milliseconds, and a leader for that long.
 const disagreeAfter = 2 * time.Second
 
-// journal logs what changed, once per change. Run's goroutine owns it.
+// journal logs what changed, once per change, and publishes the graver part of it. Run's goroutine owns it.
 type journal struct {
 	log   *slog.Logger
 	group string
 	clock boottime.Clock
+	tell  func(events.Body) // publishes
 
 	sentinels map[topology.Addr]*entry
 
@@ -37,8 +39,8 @@ type entry struct {
 	refused  bool // it may not be subscribed to
 }
 
-func newJournal(log *slog.Logger, group string, clock boottime.Clock) journal {
-	return journal{log: log, group: group, clock: clock, sentinels: make(map[topology.Addr]*entry)}
+func newJournal(log *slog.Logger, group string, clock boottime.Clock, tell func(events.Body)) journal {
+	return journal{log: log, group: group, clock: clock, tell: tell, sentinels: make(map[topology.Addr]*entry)}
 }
 
 func (j *journal) forget(addr topology.Addr) { delete(j.sentinels, addr) }
@@ -60,11 +62,13 @@ func (j *journal) view(msg viewed) {
 			} else {
 				log.Warn("sentinel unreachable", "err", v.Err)
 			}
+			j.tell(events.SentinelLost{Sentinel: v.Sentinel, Err: events.Text(v.Err)})
 		}
 		return
 	}
 	if e.lost {
 		log.Info("sentinel back", "away", j.clock()-e.lostAt)
+		j.tell(events.SentinelBack{Sentinel: v.Sentinel, Away: events.Millis(j.clock() - e.lostAt)})
 	}
 	e.seen, e.lost = true, false
 	if stranger := !msg.knows; stranger != e.stranger {
@@ -91,6 +95,9 @@ func (j *journal) observation(o topology.Observation) {
 		if o.Master != j.master || o.Epoch != j.epoch || j.disagree {
 			j.log.Info("sentinels agree", "master", o.Master, "epoch", o.Epoch, "support", o.Support, "known", o.Known)
 		}
+		if j.disagree {
+			j.tell(events.SentinelsAgree{Master: o.Master, Epoch: o.Epoch, Support: o.Support, Known: o.Known})
+		}
 		j.master, j.epoch = o.Master, o.Epoch
 		j.disagreeSince, j.disagree = 0, false
 		return
@@ -107,5 +114,8 @@ func (j *journal) observation(o topology.Observation) {
 		j.disagree = true
 		j.log.Warn("no majority among sentinels", "master", o.Master, "epoch", o.Epoch,
 			"support", o.Support, "known", o.Known, "answering", o.Answering, "conflict", o.Conflict)
+		j.tell(events.SentinelsDisagree{
+			Master: o.Master, Epoch: o.Epoch, Support: o.Support, Known: o.Known, Answering: o.Answering, Conflict: o.Conflict,
+		})
 	}
 }

@@ -1,9 +1,11 @@
 package sentinel
 
 import (
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/events"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
@@ -12,7 +14,8 @@ import (
 func TestJournal(t *testing.T) {
 	var book logBook
 	now := time.Minute
-	j := newJournal(book.logger(), testGroup, func() time.Duration { return now })
+	var told []string
+	j := newJournal(book.logger(), testGroup, func() time.Duration { return now }, func(b events.Body) { told = append(told, string(events.KindOf(b))) })
 	merged := func(votes ...topology.View) topology.Observation { return Merge(testGroup, votes) }
 	expect := func(msg string, want int) {
 		t.Helper()
@@ -55,4 +58,8 @@ func TestJournal(t *testing.T) {
 	expect("sentinel lost", 1)
 	expect("sentinel back", 1)
 	expect("away=6s", 1)
+	// What is published is the graver part, in the same order, and as often.
+	if got, want := strings.Join(told, " "), "SentinelsDisagree SentinelsAgree SentinelLost SentinelBack"; got != want {
+		t.Errorf("published %s; want %s", got, want)
+	}
 }

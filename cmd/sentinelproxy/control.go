@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sentinelproxy/sentinelproxy/control"
+	"github.com/sentinelproxy/sentinelproxy/events"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 )
 
@@ -47,6 +48,14 @@ func (c *controls) join(s *sidecar) {
 		groups = append(groups, g)
 	}
 	api := control.NewAPI(groups, s.log)
+	api.OnDrill(func(d control.Drill) {
+		tell := s.teller.of(d.Master)
+		if d.Outcome == "" {
+			tell(events.DrillBegun{Drill: d.ID, Kind: d.Kind})
+		} else {
+			tell(events.DrillEnded{Drill: d.ID, Kind: d.Kind, Outcome: d.Outcome})
+		}
+	})
 	if c.ln != nil {
 		c.server = control.NewServer(c.ln, api, s.log)
 	}

@@ -57,15 +57,54 @@ type orders struct {
 	admin string
 }
 
-// switchover returns what asks the sidecar for one, or nil if it takes no orders.
-func (o orders) switchover(req topology.SwitchoverRequest, say func(string)) func(context.Context) error {
-	var c *control.Client
+// client returns a client of the sidecar, or nil if it takes no orders. The caller closes
+// it.
+func (o orders) client() *control.Client {
 	switch {
 	case o.at.Socket != "":
-		c = control.NewUnixClient(o.at.Socket)
+		return control.NewUnixClient(o.at.Socket)
 	case o.at.Token != "" && o.admin != "":
-		c = control.NewClient(o.admin, o.at.Token.Reveal())
-	default:
+		return control.NewClient(o.admin, o.at.Token.Reveal())
+	}
+	return nil
+}
+
+// announce tells the sidecar that a drill begins, and returns what tells it how the drill
+// ended. A sidecar that takes no orders, or can't be told, is no reason not to drill.
+func (o orders) announce(ctx context.Context, master, kind string, say func(string)) (ended func(error)) {
+	c := o.client()
+	if c == nil {
+		return func(error) {}
+	}
+	d := control.Drill{Master: master, ID: randomPart(), Kind: kind}
+	tell := func() {
+		const patience = 2 * time.Second
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience) // also of one that was interrupted
+		defer cancel()
+		if err := c.Drill(ctx, d); err != nil {
+			say(fmt.Sprintf("the sidecar could not be told of the drill: %v", err))
+		}
+	}
+	tell()
+	return func(err error) {
+		defer c.Close()
+		verdict, judged := errors.AsType[*exitError](err)
+		switch {
+		case err == nil:
+			d.Outcome = control.DrillPassed
+		case judged && verdict.code == exitVerdict:
+			d.Outcome = control.DrillFailed
+		default:
+			d.Outcome = control.DrillBroken
+		}
+		tell()
+	}
+}
+
+// switchover returns what asks the sidecar for one, or nil if it takes no orders.
+func (o orders) switchover(req topology.SwitchoverRequest, say func(string)) func(context.Context) error {
+	c := o.client()
+	if c == nil {
 		return nil
 	}
 	return func(ctx context.Context) error {

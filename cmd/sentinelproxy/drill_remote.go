@@ -208,7 +208,10 @@ func (o drillOptions) runRemote(ctx context.Context, plan drill.Plan, r drill.Re
 	}
 	opts := o.options(plan, runningProxy(r, facts, o.remote.orders.switchover(o.switchover(r.Group), sayTo(stderr))), stderr)
 	opts.Remote = &r
-	return o.finish(ctx, opts, stdout)
+	ended := o.remote.orders.announce(ctx, r.Group, string(plan.Kind), sayTo(stderr))
+	err = o.finish(ctx, opts, stdout)
+	ended(err)
+	return err
 }
 
 // errNoConsent means that nobody agreed to the drill.

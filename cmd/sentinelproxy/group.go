@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sentinelproxy/sentinelproxy/endpoint"
+	"github.com/sentinelproxy/sentinelproxy/events"
 	"github.com/sentinelproxy/sentinelproxy/internal/allow"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 	"github.com/sentinelproxy/sentinelproxy/topology"
@@ -78,6 +79,7 @@ type (
 		dial    dialFunc // nil: plain
 		observe func(topology.Observation)
 		sign    func(topology.Sign)
+		tell    func(events.Body) // publishes
 	}
 	controllerHooks struct {
 		dial    dialFunc // of Redis; nil: plain
@@ -86,6 +88,7 @@ type (
 		publish func(topology.Route)
 		poll    func()
 		setFast func(bool)
+		tell    func(events.Body) // publishes
 		// drained blocks until nothing is under way on the data path; see [proxy.Server.Drained].
 		drained func(ctx context.Context, gen uint64) error
 	}
@@ -111,10 +114,10 @@ type group struct {
 
 // newGroup joins a master's parts. It starts nothing; the hooks are not called
 // before run.
-func newGroup(p parts, m config.Master, lns []net.Listener, drain time.Duration, log *slog.Logger) (*group, error) {
+func newGroup(p parts, m config.Master, lns []net.Listener, drain time.Duration, t teller, log *slog.Logger) (*group, error) {
 	g := &group{master: m, listeners: lns, ending: make(chan struct{})}
 	var err error
-	if g.tls, err = newLegs(m, log); err != nil {
+	if g.tls, err = newLegs(m, t, log); err != nil {
 		return nil, fmt.Errorf("master %s: %w", m.Name, err)
 	}
 	g.server, err = p.server(m, serverHooks{
@@ -134,12 +137,17 @@ func newGroup(p parts, m config.Master, lns []net.Listener, drain time.Duration,
 		poll:    func() { g.follower.Poll() },
 		setFast: func(fast bool) { g.follower.SetFast(fast) },
 		drained: g.server.Drained,
+		tell:    t.of(m.Name),
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("master %s: %w", m.Name, err)
 	}
 	g.follower, err = p.follower(m, followerHooks{
-		dial: dialer(g.tls.sentinels), observe: g.controller.Observe, sign: g.controller.Sign,
+		dial: dialer(g.tls.sentinels), sign: g.controller.Sign, tell: t.of(m.Name),
+		observe: func(o topology.Observation) {
+			g.controller.Observe(o)
+			g.tls.keep(o)
+		},
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("master %s: %w", m.Name, err)

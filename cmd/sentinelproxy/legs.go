@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
 	"sync"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/events"
+	"github.com/sentinelproxy/sentinelproxy/internal/certwatch"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 	"github.com/sentinelproxy/sentinelproxy/internal/tlsconf"
 	"github.com/sentinelproxy/sentinelproxy/proxy"
@@ -19,10 +22,12 @@ type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 // legs are one master's TLS; nil where a leg is plain.
 type legs struct {
 	clients, redis, sentinels *tlsconf.Source
+
+	nodePeers, sentinelPeers *certwatch.Peers
 }
 
-// newLegs reads the legs' files. Nothing runs yet.
-func newLegs(m config.Master, log *slog.Logger) (legs, error) {
+// newLegs reads the legs' files, and has t watch their certificates. Nothing runs yet.
+func newLegs(m config.Master, t teller, log *slog.Logger) (legs, error) {
 	var l legs
 	secure := false
 	for _, w := range m.Listen {
@@ -33,22 +38,46 @@ func newLegs(m config.Master, log *slog.Logger) (legs, error) {
 		name, prefix string
 		tls          config.TLS
 		into         **tlsconf.Source
+		own, peer    certwatch.Role    // of our certificate, and of those that we are shown
+		peers        **certwatch.Peers // nil: clients are not watched
 	}{
-		{secure, "clients", "tls", m.TLS, &l.clients},
-		{m.RedisTLS.Enabled, "redis", "redis.tls", m.RedisTLS, &l.redis},
-		{m.SentinelTLS.Enabled, "sentinels", "sentinel.tls", m.SentinelTLS, &l.sentinels},
+		{secure, "clients", "tls", m.TLS, &l.clients, certwatch.Server, "", nil},
+		{m.RedisTLS.Enabled, "redis", "redis.tls", m.RedisTLS, &l.redis, certwatch.Client, certwatch.Upstream, &l.nodePeers},
+		{m.SentinelTLS.Enabled, "sentinels", "sentinel.tls", m.SentinelTLS, &l.sentinels, certwatch.Client, certwatch.Sentinel, &l.sentinelPeers},
 	} {
 		if !leg.on {
 			continue
 		}
-		var err error
-		*leg.into, err = tlsconf.New(tlsconf.Options{
+		var peers tlsconf.Peers // not a nil *certwatch.Peers
+		if leg.peers != nil {
+			*leg.peers = t.certs.Peers(m.Name, leg.peer)
+			peers = *leg.peers
+		}
+		tell := t.of(m.Name)
+		s, err := tlsconf.New(tlsconf.Options{
 			Master: m.Name, Leg: leg.name, Prefix: leg.prefix, Files: leg.tls.Files(),
 			MinVersion: leg.tls.MinVersion, Ciphers: leg.tls.CipherIDs(), ClientAuth: leg.tls.ClientAuth.Type(),
 			ServerName: leg.tls.ServerName, InsecureSkipVerify: leg.tls.InsecureSkipVerify, Log: log,
+			Peers: peers,
+			Rejected: func(err error) {
+				tell(events.CertificateFilesRejected{Leg: leg.name, Err: events.Text(err.Error())})
+			},
 		})
 		if err != nil {
 			return legs{}, fmt.Errorf("%s: %w", leg.prefix, err)
+		}
+		*leg.into = s
+		if leg.tls.CertFile != "" {
+			t.certs.File(m.Name, leg.own, leg.tls.CertFile, func() ([]*x509.Certificate, bool) {
+				_, chain, ok := s.Certificates()
+				return chain, ok
+			})
+		}
+		if leg.own == certwatch.Server && leg.tls.CAFile != "" {
+			t.certs.File(m.Name, certwatch.CA, leg.tls.CAFile, func() ([]*x509.Certificate, bool) {
+				cas, _, ok := s.Certificates()
+				return cas, ok
+			})
 		}
 	}
 	return l, nil

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/events"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 )
 
@@ -60,6 +62,7 @@ func (r *reloader) reload() {
 		g.tls.reload()
 	}
 	r.log.Info("configuration reloaded", "applied", applied, "waiting", waiting)
+	r.sidecar.teller.process(events.ConfigReloaded{Applied: applied, Waiting: waiting})
 }
 
 // secrets puts changed password and token files in force: a mounted Secret changes, and
@@ -113,8 +116,10 @@ func (r *reloader) refuse(err error) {
 	invalid, ok := errors.AsType[*config.InvalidError](err)
 	if !ok {
 		r.log.Error("configuration not reloaded", "err", err)
+		r.sidecar.teller.process(events.ConfigRejected{Mistakes: 1})
 		return
 	}
+	r.sidecar.teller.process(events.ConfigRejected{Mistakes: len(invalid.Mistakes)})
 	for _, m := range invalid.Mistakes {
 		r.log.Error("configuration not reloaded", "mistake", m.String())
 	}
@@ -125,6 +130,16 @@ func (r *reloader) apply(c config.Change, next config.Config) bool {
 	if c.Setting == "log.level" {
 		r.level.Set(next.LogLevel)
 		r.running.LogLevel = next.LogLevel
+		return true
+	}
+	if c.Setting == "webhooks" {
+		r.sidecar.teller.hooks.Set(hooksOf(next))
+		r.running.Webhooks = next.Webhooks
+		return true
+	}
+	if strings.HasPrefix(c.Setting, "certificates.") {
+		r.sidecar.teller.certs.Set(certSettings(next))
+		r.running.Certificates = next.Certificates
 		return true
 	}
 	if c.Setting == "control.token_file" {

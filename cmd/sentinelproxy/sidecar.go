@@ -15,6 +15,7 @@ import (
 
 	"github.com/sentinelproxy/sentinelproxy/control"
 	"github.com/sentinelproxy/sentinelproxy/endpoint"
+	"github.com/sentinelproxy/sentinelproxy/events"
 	"github.com/sentinelproxy/sentinelproxy/health"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 )
@@ -30,6 +31,7 @@ type sidecar struct {
 	control  controls
 	endpoint *endpoint.Server // for clients in Sentinel mode; nil when it is off
 	registry *prometheus.Registry
+	teller   teller
 
 	// done is closed when all has ended; err is set before.
 	done chan struct{}
@@ -44,6 +46,7 @@ func startSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p pa
 	if err != nil {
 		return nil, err
 	}
+	s.teller.process(events.SidecarStarted{Version: build().Version})
 	go s.supervise(ctx)
 	return s, nil
 }
@@ -51,7 +54,7 @@ func startSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p pa
 // newSidecar opens all listeners and joins the parts; nothing runs yet. Every
 // listener that can't be opened has its line in the error.
 func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p parts) (_ *sidecar, err error) {
-	s := &sidecar{cfg: cfg, log: log, registry: prometheus.NewRegistry(), done: make(chan struct{})}
+	s := &sidecar{cfg: cfg, log: log, registry: prometheus.NewRegistry(), teller: newTeller(cfg, log), done: make(chan struct{})}
 	lns := make([][]net.Listener, len(cfg.Masters))
 	var endpointLn net.Listener // nil when it is off
 	defer func() {
@@ -98,7 +101,7 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 		p = telling(p, s.endpoint)
 	}
 	for i, m := range cfg.Masters {
-		g, err := newGroup(p, m, lns[i], cfg.DrainTimeout, log)
+		g, err := newGroup(p, m, lns[i], cfg.DrainTimeout, s.teller, log)
 		if err != nil {
 			return nil, err
 		}
@@ -125,6 +128,7 @@ func (s *sidecar) register() error {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		build().Collector(),
 	}
+	all = append(all, s.teller.collectors()...)
 	for _, g := range s.groups {
 		all = append(all, g.collectors()...)
 	}
@@ -141,9 +145,10 @@ func (s *sidecar) register() error {
 
 func (s *sidecar) adminOptions() health.Options {
 	o := health.Options{Listener: s.adminLn, Alive: s.alive, Gatherer: s.registry, Build: build(), Log: s.log}
+	o.Events, o.Certificates = s.teller.stream, func() any { return s.teller.certs.Status() }
 	if s.control.admin != nil {
 		o.Private = s.control.withToken
-		o.Orders = map[string]http.Handler{control.PathSwitchover: s.control.admin}
+		o.Orders = map[string]http.Handler{control.PathSwitchover: s.control.admin, control.PathDrill: s.control.admin}
 	}
 	for _, g := range s.groups {
 		o.Groups = append(o.Groups, g)
@@ -159,12 +164,16 @@ func (s *sidecar) adminOptions() health.Options {
 }
 
 // supervise runs everything until ctx ends or a part fails, and ends it in
-// order: unready, drain, control plane, and the admin server last, so that
-// probes can watch the drain.
+// order: unready, drain, control plane, then the admin server, so that probes can
+// watch the drain, and last what tells events, so that the end is told.
 func (s *sidecar) supervise(ctx context.Context) {
 	defer close(s.done)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTelling()
+	tellerEnd := make(chan error, 1) // one value: never full
+	go func() { tellerEnd <- s.teller.run(telling) }()
 	watching, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAdmin()
 
@@ -191,6 +200,7 @@ func (s *sidecar) supervise(ctx context.Context) {
 		select {
 		case <-asked:
 			asked = nil
+			s.teller.process(events.SidecarStopping{Drain: events.Millis(s.cfg.DrainTimeout)})
 		case err := <-ends:
 			running--
 			errs = append(errs, err)
@@ -213,6 +223,8 @@ func (s *sidecar) supervise(ctx context.Context) {
 	if adminOver != nil {
 		errs = append(errs, <-adminOver)
 	}
+	stopTelling()
+	errs = append(errs, <-tellerEnd)
 	for _, g := range s.groups {
 		closeAll(g.listeners)
 	}

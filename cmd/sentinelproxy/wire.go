@@ -34,6 +34,7 @@ func newFollower(m config.Master, h followerHooks, log *slog.Logger) (loginFollo
 			Log:           log,
 			OnObservation: h.observe,
 			OnSign:        h.sign,
+			Tell:          h.tell,
 		})
 	})
 }
@@ -93,6 +94,7 @@ func newController(m config.Master, h controllerHooks, log *slog.Logger) (contro
 		PollSentinels: h.poll,
 		SetFast:       h.setFast,
 		Drained:       h.drained,
+		Tell:          h.tell,
 		Dial:          h.dial,
 		DialSentinel:  h.ask,
 		Patience:      h.patient,

@@ -31,7 +31,10 @@ type NodeSeen struct {
 	Err    string        // why Role is unknown, or NoAuth
 	// NoAuth says that our account may not call ROLE there. Role may still be
 	// known then, by HELLO, but Master is not.
-	NoAuth  bool
+	NoAuth bool
+	// Client is the id that the node gave our connection, which grows for as long as its
+	// process runs; 0: not known (yet).
+	Client  int64
 	Refused bool          // nothing listens there: the process is gone
 	SentAt  time.Duration // when the probe was sent, or its dial began
 	At      time.Duration // when the outcome was known

@@ -103,6 +103,10 @@ func (m *Machine) Degraded() []string {
 	return why
 }
 
+// Everyday reports whether a hold for this cause is no reason to look: a suspicion that
+// mostly comes to nothing, or somebody asked for it.
+func (c Cause) Everyday() bool { return c.level() == slog.LevelInfo }
+
 // level is how loud a hold for this cause is: suspicions are everyday life, and a switchover
 // was asked for.
 func (c Cause) level() slog.Level {

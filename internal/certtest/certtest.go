@@ -34,13 +34,16 @@ type Leaf struct {
 	NotAfter time.Time // default in a day
 }
 
-// NewCA makes an authority.
-func NewCA() (*CA, error) {
+// NewCA makes an authority that is valid for a day.
+func NewCA() (*CA, error) { return NewCAUntil(time.Now().Add(24 * time.Hour)) }
+
+// NewCAUntil makes an authority that ends then.
+func NewCAUntil(end time.Time) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	t := template("test authority", time.Now().Add(24*time.Hour))
+	t := template("test authority", end)
 	t.IsCA, t.BasicConstraintsValid, t.KeyUsage = true, true, x509.KeyUsageCertSign
 	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
 	if err != nil {
@@ -84,9 +87,13 @@ func (ca *CA) Issue(l Leaf) (Pair, error) {
 
 func template(name string, end time.Time) *x509.Certificate {
 	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62)) // crypto/rand does not fail
+	begin := end.Add(-48 * time.Hour)
+	if old := time.Now().Add(-time.Hour); begin.After(old) {
+		begin = old
+	}
 	return &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: name},
-		NotBefore: end.Add(-48 * time.Hour), NotAfter: end,
+		NotBefore: begin, NotAfter: end,
 		KeyUsage: x509.KeyUsageDigitalSignature,
 	}
 }
@@ -113,6 +120,16 @@ func Write(dir string, ca *CA, p Pair) (Files, error) {
 func MustCA(tb testing.TB) *CA {
 	tb.Helper()
 	ca, err := NewCA()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return ca
+}
+
+// MustCAUntil is NewCAUntil for tests.
+func MustCAUntil(tb testing.TB, end time.Time) *CA {
+	tb.Helper()
+	ca, err := NewCAUntil(end)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -11,14 +11,14 @@ type Change struct {
 
 // Changes lists what differs between the configuration that runs and a new one,
 // in the order of the reference page, the process' settings first. Masters are
-// compared by name. A password file counts as changed when its content has.
+// compared by name, webhooks as a whole. A password file counts as changed when its content has.
 func Changes(running, next Config) []Change {
 	var changes []Change
 	for _, s := range settings() {
 		if s.scope != ofProcess {
 			continue
 		}
-		same := s.show(target{&running, new(Master)}) == s.show(target{&next, new(Master)})
+		same := s.show(target{&running, new(Master), new(Webhook)}) == s.show(target{&next, new(Master), new(Webhook)})
 		live := s.live
 		if s.key == "control.token_file" {
 			// One that comes or goes changes what the admin server serves.
@@ -28,6 +28,9 @@ func Changes(running, next Config) []Change {
 		if !same {
 			changes = append(changes, Change{Setting: s.key, Live: live})
 		}
+	}
+	if !slices.EqualFunc(running.Webhooks, next.Webhooks, Webhook.equal) {
+		changes = append(changes, Change{Setting: listWebhooks, Live: true})
 	}
 	named := func(cfg Config, name string) int {
 		return slices.IndexFunc(cfg.Masters, func(m Master) bool { return m.Name == name })
@@ -51,10 +54,10 @@ func Changes(running, next Config) []Change {
 func masterChanges(running, next Master) []Change {
 	var changes []Change
 	for _, s := range settings() {
-		if s.scope == ofProcess {
+		if s.scope.list() != listMasters {
 			continue
 		}
-		same := s.show(target{new(Config), &running}) == s.show(target{new(Config), &next})
+		same := s.show(target{new(Config), &running, new(Webhook)}) == s.show(target{new(Config), &next, new(Webhook)})
 		live := s.live
 		switch s.key {
 		case "redis.password_file":
@@ -63,7 +66,7 @@ func masterChanges(running, next Master) []Change {
 			same, live = same && running.Sentinel.Password == next.Sentinel.Password, s.live && bothSet(running.Sentinel, next.Sentinel)
 		}
 		if !same {
-			changes = append(changes, Change{Master: running.Name, Setting: s.masterKey(), Live: live})
+			changes = append(changes, Change{Master: running.Name, Setting: s.entryKey(), Live: live})
 		}
 	}
 	return changes

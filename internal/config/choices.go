@@ -18,7 +18,7 @@ func Choices(flag string) (words []string, known bool) {
 	s := settings()[i]
 	for _, m := range quoted.FindAllStringSubmatch(s.want, -1) {
 		// What is told as valid is what is: the parser has the last word.
-		if s.set(target{new(Config), new(Master)}, m[1]) == nil {
+		if s.set(nowhere(), m[1]) == nil {
 			words = append(words, m[1])
 		}
 	}

@@ -24,6 +24,9 @@ type Config struct {
 	// Sentinel; "" when it is off.
 	SentinelListen string
 
+	Webhooks     []Webhook // in the order of the file, names unique
+	Certificates Certificates
+
 	DrainTimeout time.Duration // how long a stop waits for what is in flight
 
 	LogLevel  slog.Level

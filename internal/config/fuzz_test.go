@@ -18,6 +18,7 @@ func FuzzLoadYAML(f *testing.F) {
 	for _, s := range []string{
 		"", "#", "a", "- a", "a: [", "loops: 1\n---\nloops: 2", "masters: [{}]", "masters:\n- name: &a b\n- *a\n",
 		"<<: {loops: 1}", "? [a]\n: b", "hold: {timeout: 1e9s}", "listen: !!str ':1'", "sentinels: |\n  a\n  b\n", "a: \"\\n\"",
+		"webhook: {url: 'https://h'}\nwebhooks:\n- url: https://h\n- {name: h, events: [RouteHeld, all], cooldown: 0s}\n", "webhooks: []", "webhooks: [a]",
 		"outage:\n  after: 0\n  policy: ['read:a*=stale', 'GET,TTL:[b=nil']\n",
 	} {
 		f.Add(s)

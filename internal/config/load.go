@@ -44,26 +44,28 @@ func (l *loader) load() Config {
 	if cfg.File != "" {
 		l.doc = l.readYAML(cfg.File)
 	} else {
-		l.doc = document{top: layer{}}
+		l.doc = document{top: layer{}, lists: map[string]list{}}
 	}
 	given := l.given()
 	l.checkValues(given)
 	l.checkOnly(given)
 
-	var scratch Master
+	scratch := nowhere()
+	scratch.Config = &cfg
 	process := origins{by: map[string]Origin{}}
 	for _, s := range settings() {
 		if s.scope == ofProcess {
 			vs := l.pick(s, given, nil)
-			assign(s, target{&cfg, &scratch}, vs)
+			assign(s, scratch, vs)
 			if len(vs) > 0 && vs[0].origin != (Origin{}) {
 				process.by[s.flag] = vs[0].origin
 			}
 		}
 	}
 	l.checkControl(&cfg, process)
-	entries := l.doc.masters
-	if !l.doc.many {
+	l.webhooks(&cfg, given)
+	entries := l.doc.lists[listMasters].entries
+	if !l.doc.lists[listMasters].there {
 		entries = []entry{{layer: layer{}}} // the one-master form
 	}
 	var ats []origins
@@ -97,7 +99,7 @@ func (l *loader) readYAML(file string) document {
 			err = pe.Err
 		}
 		l.mistakes.add(Origin{File: file}, "cannot read the configuration file: %v", err)
-		return document{top: layer{}}
+		return document{top: layer{}, lists: map[string]list{}}
 	}
 	return reader{file: file, mistakes: &l.mistakes}.read(b)
 }
@@ -128,16 +130,20 @@ func (l *loader) given() layer {
 // source hides: a mistake is a mistake.
 func (l *loader) checkValues(given layer) {
 	layers := []layer{l.doc.top}
-	for _, e := range l.doc.masters {
-		layers = append(layers, e.layer)
+	for _, name := range []string{listMasters, listWebhooks} {
+		for _, e := range l.doc.lists[name].entries {
+			layers = append(layers, e.layer)
+		}
 	}
 	layers = append(layers, given)
 	for _, one := range layers {
 		for _, s := range settings() {
 			for _, t := range one[s.flag] {
-				err := s.set(target{new(Config), new(Master)}, t.value)
+				err := s.set(nowhere(), t.value)
 				switch {
 				case err == nil:
+				case s.hidden:
+					l.mistakes.add(t.origin, "%v; %s", err, s.want)
 				case errors.Is(err, errPlain):
 					l.mistakes.add(t.origin, "found %s; %s", quote(t.value), s.want)
 				default:
@@ -148,20 +154,19 @@ func (l *loader) checkValues(given layer) {
 	}
 }
 
-// checkOnly reports settings that several masters can't share.
+// checkOnly reports settings that several masters, or webhooks, can't share.
 func (l *loader) checkOnly(given layer) {
-	if !l.doc.many {
-		return
-	}
 	for _, s := range settings() {
-		if s.scope != ofOnly {
+		name := s.scope.list()
+		in := l.doc.lists[name]
+		if !s.scope.only() || !in.there {
 			continue
 		}
 		if vs := l.doc.top[s.flag]; len(vs) > 0 {
-			l.mistakes.add(vs[0].origin, "the file has masters (line %d); want %s in each entry of it", l.doc.origin.Line, s.masterKey())
+			l.mistakes.add(vs[0].origin, "the file has %s (line %d); want %s in each entry of it", name, in.origin.Line, s.entryKey())
 		}
-		if vs := given[s.flag]; len(vs) > 0 && len(l.doc.masters) > 1 {
-			l.mistakes.add(vs[0].origin, "the file %s has %d masters; want %s in each entry of masters instead", l.doc.origin.File, len(l.doc.masters), s.masterKey())
+		if vs := given[s.flag]; len(vs) > 0 && len(in.entries) > 1 {
+			l.mistakes.add(vs[0].origin, "the file %s has %d %s; want %s in each entry of %[3]s instead", in.origin.File, len(in.entries), name, s.entryKey())
 		}
 	}
 }
@@ -169,7 +174,7 @@ func (l *loader) checkOnly(given layer) {
 // pick returns a setting's values from the strongest source that has any.
 func (l *loader) pick(s setting, given, own layer) []text {
 	from := []layer{given, own, l.doc.top}
-	several := s.scope == ofOnly && len(l.doc.masters) > 1
+	several := s.scope.only() && len(l.doc.lists[s.scope.list()].entries) > 1
 	if several {
 		from = []layer{own} // what is shared has been reported
 	}
@@ -205,7 +210,7 @@ func (o origins) of(flag string) Origin {
 			continue
 		}
 		if o.entry.File != "" {
-			return Origin{File: o.entry.File, Line: o.entry.Line, Key: o.entry.Key + "." + s.masterKey()}
+			return Origin{File: o.entry.File, Line: o.entry.Line, Key: o.entry.Key + "." + s.entryKey()}
 		}
 		return Origin{Key: "--" + flag}
 	}
@@ -218,11 +223,11 @@ func (l *loader) master(cfg *Config, given layer, e entry) (Master, origins) {
 	var m Master
 	at := origins{by: map[string]Origin{}, entry: e.origin}
 	for _, s := range settings() {
-		if s.scope == ofProcess {
+		if s.scope.list() != listMasters {
 			continue
 		}
 		vs := l.pick(s, given, e.layer)
-		assign(s, target{cfg, &m}, vs)
+		assign(s, target{cfg, &m, new(Webhook)}, vs)
 		if len(vs) > 0 && vs[0].origin != (Origin{}) {
 			at.by[s.flag] = vs[0].origin
 		}

@@ -14,8 +14,8 @@ func Reference() string {
 	for _, s := range settings() {
 		key := code(s.key)
 		switch {
-		case s.masterKey() != s.key:
-			key += ", in `masters`: " + code(s.masterKey())
+		case s.entryKey() != s.key:
+			key += ", in `" + s.scope.list() + "`: " + code(s.entryKey())
 		case s.scope == ofProcess:
 			key += " (process)"
 		}

@@ -35,5 +35,10 @@ func ReadSecrets(cfg Config, read func(path string) ([]byte, error)) (Config, []
 		again(m.Redis.PasswordFile, &m.Redis.Password, 1)
 		again(m.Sentinel.PasswordFile, &m.Sentinel.Password, 1)
 	}
+	cfg.Webhooks = slices.Clone(cfg.Webhooks)
+	for i := range cfg.Webhooks {
+		w := &cfg.Webhooks[i]
+		again(w.SecretFile, &w.Secret, 1)
+	}
 	return cfg, bad
 }

@@ -18,9 +18,32 @@ import (
 type scope uint8
 
 const (
-	ofProcess scope = 1 + iota // one
-	ofMaster                   // one per master; at the top level it is every master's default
-	ofOnly                     // one per master, and no two may share it: no default for several
+	ofProcess    scope = 1 + iota // one
+	ofMaster                      // one per master; at the top level it is every master's default
+	ofOnly                        // one per master, and no two may share it: no default for several
+	ofWebhook                     // one per webhook; below webhook it is every webhook's default
+	ofOneWebhook                  // as ofOnly, of webhooks
+)
+
+// list returns the key of the list whose entries have such settings; "" is none.
+func (s scope) list() string {
+	switch s {
+	case ofMaster, ofOnly:
+		return listMasters
+	case ofWebhook, ofOneWebhook:
+		return listWebhooks
+	case ofProcess:
+	}
+	return ""
+}
+
+// only reports whether no two entries may share it.
+func (s scope) only() bool { return s == ofOnly || s == ofOneWebhook }
+
+// The lists of the YAML file.
+const (
+	listMasters  = "masters"
+	listWebhooks = "webhooks"
 )
 
 // setting is one row of the table: everything about one setting.
@@ -36,6 +59,7 @@ type setting struct {
 	want   string // what is valid, for mistakes: "want ..."
 	usage  string // one line
 	live   bool   // SIGHUP applies a change
+	hidden bool   // its value may hold a secret: no mistake quotes it
 
 	// set parses one value into t; a repeated one adds to it. The error is a
 	// detail beside want, or errPlain.
@@ -44,21 +68,29 @@ type setting struct {
 	show func(t target) string
 }
 
-// target is where values go: the process, and one master of it.
+// target is where values go: the process, and one master and one webhook of it.
 type target struct {
 	*Config
 	*Master
+
+	hook *Webhook
 }
+
+// nowhere returns a target whose values nobody reads.
+func nowhere() target { return target{new(Config), new(Master), new(Webhook)} }
 
 // env returns the name of the setting's environment variable.
 func (s setting) env() string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.flag, "-", "_"))
 }
 
-// masterKey returns the setting's key in an entry of masters.
-func (s setting) masterKey() string {
+// entryKey returns the setting's key in an entry of its list.
+func (s setting) entryKey() string {
 	if s.key == "master" {
 		return "name"
+	}
+	if s.scope.list() == listWebhooks {
+		return strings.TrimPrefix(s.key, "webhook.")
 	}
 	return s.key
 }
@@ -116,7 +148,7 @@ func joined[T fmt.Stringer](xs []T) string {
 // settings returns the table, in the order of the reference page.
 func settings() []setting {
 	return slices.Concat(clientSettings(), listenerTLSSettings(), groupSettings(), nodeTLSSettings(redisLeg()),
-		nodeTLSSettings(sentinelLeg()), processSettings())
+		nodeTLSSettings(sentinelLeg()), processSettings(), webhookSettings(), certificateSettings())
 }
 
 // clientSettings are about those who connect to us.

@@ -24,15 +24,20 @@ type layer map[string][]text
 
 // document is a YAML file, keys resolved and values still text.
 type document struct {
-	top     layer
-	masters []entry // nil without the key masters
-	many    bool    // the key masters is there
-	origin  Origin  // of the key masters
+	top   layer
+	lists map[string]list // by key: masters and webhooks
 }
 
-// entry is one item of masters.
+// list is one of the file's lists. Its zero value is not in the file.
+type list struct {
+	entries []entry
+	there   bool
+	origin  Origin // of its key
+}
+
+// entry is one item of a list.
 type entry struct {
-	layer
+	layer // nil if the item is none, which was reported
 
 	origin Origin // of the item; Key is like masters[0]
 }
@@ -48,7 +53,7 @@ type reader struct {
 // It walks the syntax tree itself rather than decoding into structs: a decoder
 // stops at the first mistake and forgets the lines of what it accepted.
 func (r reader) read(b []byte) document {
-	doc := document{top: layer{}}
+	doc := document{top: layer{}, lists: map[string]list{}}
 	if len(b) > maxFile {
 		r.mistakes.add(Origin{File: r.file}, "the file holds %d bytes; want at most %d", len(b), maxFile)
 		return doc
@@ -62,12 +67,11 @@ func (r reader) read(b []byte) document {
 		allowed[s.key] = s
 	}
 	r.mapping(root, "", "", allowed, doc.top, func(kv *ast.MappingValueNode) bool {
-		if kv.Key.GetToken().Value != "masters" {
+		name := kv.Key.GetToken().Value
+		if name != listMasters && name != listWebhooks {
 			return false
 		}
-		doc.many = true
-		doc.origin = r.at(kv.Key, "masters")
-		doc.masters = r.masters(kv.Value)
+		doc.lists[name] = list{entries: r.entries(name, kv.Value), there: true, origin: r.at(kv.Key, name)}
 		return true
 	})
 	return doc
@@ -101,24 +105,30 @@ func (r reader) root(b []byte) (ast.Node, bool) {
 	return bodies[0], true
 }
 
-// masters reads the list of masters.
-func (r reader) masters(n ast.Node) []entry {
+// entries reads the list of that name.
+func (r reader) entries(name string, n ast.Node) []entry {
 	seq, ok := n.(*ast.SequenceNode)
+	if name == listWebhooks && ok && len(seq.Values) == 0 {
+		return nil // none
+	}
 	if !ok || len(seq.Values) == 0 {
-		r.mistakes.add(r.at(n, "masters"), "found %s; want a list with one entry per master", describe(n))
+		r.mistakes.add(r.at(n, name), "found %s; want a list with one entry per %s", describeIn(name, n), strings.TrimSuffix(name, "s"))
 		return nil
 	}
 	allowed := map[string]setting{}
 	for _, s := range settings() {
-		if s.scope != ofProcess {
-			allowed[s.masterKey()] = s
+		if s.scope.list() == name {
+			allowed[s.entryKey()] = s
 		}
 	}
 	var entries []entry
 	for i, item := range seq.Values {
-		prefix := indexed("masters", i)
+		prefix := indexed(name, i)
 		e := entry{layer: layer{}, origin: r.at(item, prefix)}
 		r.mapping(item, prefix+".", "", allowed, e.layer, nil)
+		if _, ok := pairsOf(item); !ok {
+			e.layer = nil
+		}
 		entries = append(entries, e)
 	}
 	return entries
@@ -133,7 +143,8 @@ func (r reader) mapping(n ast.Node, where, prefix string, allowed map[string]set
 	}
 	pairs, ok := pairsOf(n)
 	if !ok {
-		r.mistakes.add(r.at(n, strings.TrimSuffix(where+prefix, ".")), "found %s; want keys and values", describe(n))
+		at := strings.TrimSuffix(where+prefix, ".")
+		r.mistakes.add(r.at(n, at), "found %s; want keys and values", describeIn(at, n))
 		return
 	}
 	seen := map[string]int{}
@@ -176,7 +187,7 @@ func (r reader) unknown(at Origin, key, where string, allowed map[string]setting
 		known = append(known, k)
 	}
 	if where == "" {
-		known = append(known, "masters")
+		known = append(known, listMasters, listWebhooks)
 	}
 	hint := didYouMean(key, sorted(known))
 	if hint == "" {

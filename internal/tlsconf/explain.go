@@ -33,6 +33,9 @@ func (s *Source) Explain(ctx context.Context, addr string, err error) error {
 		s.plain.forget(addr)
 		return nil
 	}
+	if s.opts.Peers != nil && !errors.Is(err, context.Canceled) {
+		s.opts.Peers.Failed(addr, err)
+	}
 	with := func(format string, args ...any) error {
 		return &explained{fmt.Sprintf(format, args...), err}
 	}

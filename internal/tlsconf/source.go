@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -41,7 +42,22 @@ type Options struct {
 
 	ClientAuth tls.ClientAuthType // as a server
 
+	// Peers hears of handshakes with nodes; nil: nobody does.
+	Peers Peers
+	// Rejected is told when changed files are no good, once per fault. It must return at
+	// once; nil: nobody is told.
+	Rejected func(error)
+
 	Log *slog.Logger
+}
+
+// Peers hears how handshakes with nodes go, in the goroutines that do them: it must return
+// at once. It is safe for concurrent use.
+type Peers interface {
+	// Shook says that the node's certificate is good. The node may still refuse ours.
+	Shook(addr string, cs tls.ConnectionState)
+	// Failed says that a handshake, or the connection because of it, failed.
+	Failed(addr string, err error)
 }
 
 // Source is one leg's current TLS configuration. It is safe for concurrent use.
@@ -54,12 +70,11 @@ type Source struct {
 
 	reloads, failures atomic.Uint64
 
-	mu       sync.Mutex // guards the fields below, and makes reloads one at a time
-	have     contents   // current's
-	bad      contents   // were tried last and are no good
-	badErr   string     // why; "" when the files are what have says
-	badTold  bool
-	lastWarn time.Time
+	mu      sync.Mutex // guards the fields below, and makes reloads one at a time
+	have    contents   // current's
+	bad     contents   // were tried last and are no good
+	badErr  string     // why; "" when the files are what have says
+	badTold bool
 }
 
 // generation is what one set of files led to.
@@ -114,7 +129,7 @@ func (s *Source) Server() *tls.Config { return s.current.Load().config }
 // Client returns the configuration for one handshake with the node at addr.
 func (s *Source) Client(addr string) *tls.Config {
 	c := s.current.Load().config
-	if c.ServerName != "" {
+	if c.ServerName != "" && s.opts.Peers == nil {
 		return c
 	}
 	host, _, err := net.SplitHostPort(addr)
@@ -122,15 +137,32 @@ func (s *Source) Client(addr string) *tls.Config {
 		host = addr
 	}
 	c = c.Clone()
-	c.ServerName = host
+	if c.ServerName == "" {
+		c.ServerName = host
+	}
+	if p := s.opts.Peers; p != nil {
+		c.VerifyConnection = func(cs tls.ConnectionState) error {
+			p.Shook(addr, cs)
+			return nil
+		}
+	}
 	return c
+}
+
+// Certificates returns what the files in force hold: the authorities, and our certificate
+// with its chain. The slices must not be changed; they are the same ones until the files
+// change. ok is false while changed files were found no good.
+func (s *Source) Certificates() (cas, chain []*x509.Certificate, ok bool) {
+	m := s.current.Load().material
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return m.cas, m.chain, !s.badTold
 }
 
 // Run looks for changed files until ctx is done.
 func (s *Source) Run(ctx context.Context) {
 	t := time.NewTimer(checkEvery)
 	defer t.Stop()
-	s.warn(time.Now())
 	for {
 		select {
 		case <-ctx.Done():
@@ -141,7 +173,6 @@ func (s *Source) Run(ctx context.Context) {
 		if s.check(false) {
 			next = checkAgain
 		}
-		s.warn(time.Now())
 		t.Reset(next)
 	}
 }
@@ -178,6 +209,9 @@ func (s *Source) check(sure bool) (doubtful bool) { //nolint:revive // whose cal
 			for _, one := range each(err) {
 				s.log.Error("changed tls files not loaded, the old ones stay in use", "err", one)
 			}
+			if s.opts.Rejected != nil {
+				s.opts.Rejected(err)
+			}
 		}
 		return !s.badTold
 	}
@@ -189,43 +223,11 @@ func (s *Source) check(sure bool) (doubtful bool) { //nolint:revive // whose cal
 		log = log.With(role.String()+"_expires", end.UTC())
 	}
 	log.Info("tls files reloaded")
-	s.lastWarn = time.Time{}
 	return false
 }
 
 func (c contents) equal(o contents) bool {
 	return bytes.Equal(c.ca, o.ca) && bytes.Equal(c.cert, o.cert) && bytes.Equal(c.key, o.key)
-}
-
-// expiresSoon is how long before its end a certificate is warned of, once a day.
-const expiresSoon = 7 * 24 * time.Hour
-
-func (s *Source) warn(now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if now.Sub(s.lastWarn) < 24*time.Hour {
-		return
-	}
-	s.lastWarn = now
-	for role, end := range s.current.Load().material.Expiries() {
-		switch {
-		case now.After(end):
-			s.log.Error("certificate has expired", "file", s.path(role), "expired", end.UTC())
-		case end.Sub(now) < expiresSoon:
-			s.log.Warn("certificate expires soon", "file", s.path(role), "expires", end.UTC())
-		}
-	}
-}
-
-func (s *Source) path(r Role) string {
-	switch r {
-	case RoleCA:
-		return s.opts.Files.CA
-	case RoleKey:
-		return s.opts.Files.Key
-	case RoleCert:
-	}
-	return s.opts.Files.Cert
 }
 
 // each returns the errors that were joined to err.

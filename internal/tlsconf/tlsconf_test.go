@@ -130,21 +130,6 @@ sentinelproxy_tls_reloads_total{leg="redis",master_name="orders",result="ok"} 1
 	}
 }
 
-func TestCertificateThatEnds(t *testing.T) {
-	ca := certtest.MustCA(t)
-	d := disk{}
-	d.put(ca, ca.MustIssue(t, certtest.Leaf{NotAfter: time.Now().Add(3 * 24 * time.Hour)}))
-	var log bytes.Buffer
-	s := mustSource(t, d, Options{Files: Files{Cert: "cert", Key: "key"}, Log: slog.New(slog.NewTextHandler(&log, nil))})
-	for _, in := range []time.Duration{0, time.Hour, 25 * time.Hour, 4 * 24 * time.Hour} {
-		s.warn(time.Now().Add(in))
-	}
-	got := log.String()
-	if strings.Count(got, "certificate expires soon") != 2 || strings.Count(got, "certificate has expired") != 1 {
-		t.Errorf("logged:\n%s", got)
-	}
-}
-
 // node listens and does to each connection what serve does.
 func node(tb testing.TB, serve func(net.Conn)) string {
 	tb.Helper()

@@ -1,0 +1,197 @@
+package failover
+
+import (
+	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/events"
+	"github.com/sentinelproxy/sentinelproxy/failover/route"
+	"github.com/sentinelproxy/sentinelproxy/topology"
+)
+
+// When something about a node is told.
+const (
+	// lostAfter is how long a replica must not have answered. A restart of one with little
+	// data takes less.
+	lostAfter = 5 * time.Second
+	// secondMasterAfter is how long another node must have said master: in an ordinary
+	// failover the old master does for a moment.
+	secondMasterAfter = 2 * time.Second
+	// A replica lags from laggingFrom on, and until it is within caughtUpAt.
+	laggingFrom = 10 * time.Second
+	caughtUpAt  = 3 * time.Second
+	// samples of the master's offset reach back further than laggingFrom, a second apart.
+	samplesMax  = 32
+	sampleEvery = time.Second
+)
+
+// nodeJournal tells what changes about data nodes, from their probes. It is pure: not safe
+// for concurrent use, and the time is an argument. The controller's Run owns it.
+type nodeJournal struct {
+	master  topology.Addr // served now or last
+	nodes   map[topology.Addr]*nodeEntry
+	samples []sample // of master's offset, oldest first
+	out     []events.Body
+}
+
+// sample is what the master had at a time.
+type sample struct {
+	at     time.Duration
+	offset int64
+}
+
+// nodeEntry is what is known and was told of one node.
+type nodeEntry struct {
+	replica   bool          // it has said replica, and not master since
+	silent    time.Duration // since when it has not answered; 0: it does
+	lost      bool          // told
+	rival     time.Duration // since when it says master though another is served; 0: it does not
+	rivalTold bool
+	lagging   time.Duration // since when it was told to lag; 0: it was not
+	clientID  int64         // of the last connection; 0: not known
+	offset    int64         // that it last told as master
+	isMaster  bool          // its last answer was master
+}
+
+func newNodeJournal() *nodeJournal {
+	return &nodeJournal{nodes: make(map[topology.Addr]*nodeEntry)}
+}
+
+// watch forgets the nodes that are watched no more.
+func (j *nodeJournal) watch(addrs []topology.Addr) {
+	keep := make(map[topology.Addr]bool, len(addrs))
+	for _, a := range addrs {
+		keep[a] = true
+	}
+	for a := range j.nodes {
+		if !keep[a] {
+			delete(j.nodes, a)
+		}
+	}
+}
+
+// seen takes the outcome of one probe while master is the one that is served or was last,
+// and returns what is to be told.
+func (j *nodeJournal) seen(master topology.Addr, serving bool, ev route.NodeSeen) []events.Body {
+	j.out = nil
+	if master != j.master {
+		j.master, j.samples = master, nil
+	}
+	n := j.nodes[ev.Addr]
+	if n == nil {
+		n = &nodeEntry{}
+		j.nodes[ev.Addr] = n
+	}
+	if ev.Role == topology.RoleUnknown {
+		if !ev.NoAuth {
+			j.silent(n, ev)
+		}
+		return j.out
+	}
+	j.answered(n, ev)
+	switch ev.Role {
+	case topology.RoleMaster:
+		j.saysMaster(n, serving, ev)
+	case topology.RoleReplica:
+		n.replica, n.isMaster, n.rival, n.rivalTold = true, false, 0, false
+		if ev.Master == master && len(j.samples) > 0 {
+			j.lag(n, ev)
+		}
+	case topology.RoleUnknown:
+	}
+	return j.out
+}
+
+func (j *nodeJournal) silent(n *nodeEntry, ev route.NodeSeen) {
+	if n.silent == 0 {
+		n.silent = ev.At
+	}
+	if n.replica && !n.lost && ev.Addr != j.master && ev.At-n.silent >= lostAfter {
+		n.lost = true
+		j.out = append(j.out, events.ReplicaLost{Replica: ev.Addr, Err: events.Text(ev.Err)})
+	}
+}
+
+func (j *nodeJournal) answered(n *nodeEntry, ev route.NodeSeen) {
+	if n.lost {
+		j.out = append(j.out, events.ReplicaBack{Replica: ev.Addr, Away: events.Millis(ev.At - n.silent)})
+	}
+	n.silent, n.lost = 0, false
+	if ev.Client > 0 && ev.Client < n.clientID && n.isMaster && ev.Role == topology.RoleMaster && ev.Offset >= n.offset {
+		j.restarted(n, ev)
+	}
+	if ev.Client > 0 {
+		n.clientID = ev.Client
+	}
+}
+
+func (j *nodeJournal) saysMaster(n *nodeEntry, serving bool, ev route.NodeSeen) { //nolint:revive // as above
+	fell := ev.Offset < n.offset
+	if n.isMaster && fell {
+		j.restarted(n, ev)
+	}
+	n.isMaster, n.replica, n.offset, n.lagging = true, false, ev.Offset, 0
+	if ev.Addr == j.master {
+		n.rival, n.rivalTold = 0, false
+		j.sample(ev)
+		return
+	}
+	if !serving || j.master == "" {
+		n.rival = 0
+		return
+	}
+	if n.rival == 0 {
+		n.rival = ev.At
+	}
+	if !n.rivalTold && ev.At-n.rival >= secondMasterAfter {
+		n.rivalTold = true
+		j.out = append(j.out, events.TwoMastersSeen{Master: j.master, Other: ev.Addr, For: events.Millis(ev.At - n.rival)})
+	}
+}
+
+// restarted tells of a restart, which a lower offset shows, or else a lower id of our next
+// connection: those grow for as long as a process runs.
+func (j *nodeJournal) restarted(n *nodeEntry, ev route.NodeSeen) {
+	n.clientID = 0 // it is told once
+	if ev.Addr != j.master {
+		return
+	}
+	j.samples = nil
+	j.out = append(j.out, events.MasterRestarted{Master: ev.Addr, Before: n.offset, After: ev.Offset, Fell: ev.Offset < n.offset})
+}
+
+// sample keeps the master's offset once a second.
+func (j *nodeJournal) sample(ev route.NodeSeen) {
+	if k := len(j.samples); k > 0 && ev.At-j.samples[k-1].at < sampleEvery {
+		return
+	}
+	if len(j.samples) == samplesMax {
+		j.samples = append(j.samples[:0], j.samples[1:]...)
+	}
+	j.samples = append(j.samples, sample{ev.At, ev.Offset})
+}
+
+// lag compares a replica's offset with what the master had and when.
+func (j *nodeJournal) lag(n *nodeEntry, ev route.NodeSeen) {
+	newest := j.samples[len(j.samples)-1]
+	behind := newest.offset - ev.Offset
+	var late time.Duration
+	if behind > 0 {
+		// It has all that the master had at the newest sample that it has reached; with
+		// none, it is behind by more than we remember.
+		since := j.samples[0].at
+		for _, s := range j.samples {
+			if s.offset <= ev.Offset {
+				since = s.at
+			}
+		}
+		late = ev.At - since
+	}
+	switch {
+	case n.lagging == 0 && late >= laggingFrom:
+		n.lagging = ev.At
+		j.out = append(j.out, events.ReplicaLagging{Replica: ev.Addr, Lag: events.Millis(late), Bytes: behind, LinkUp: ev.LinkUp})
+	case n.lagging != 0 && late <= caughtUpAt:
+		j.out = append(j.out, events.ReplicaCaughtUp{Replica: ev.Addr, After: events.Millis(ev.At - n.lagging)})
+		n.lagging = 0
+	}
+}
