@@ -219,6 +219,11 @@ const (
 	strictPause = 1500 * time.Millisecond
 )
 
+// demotedWithin is how soon Sentinels put right a replica that is master for nobody: one
+// that they told to be while it hung hears that when it wakes up. Until then the sidecar
+// holds.
+const demotedWithin = 15 * time.Second
+
 // recoverWithin is how soon after a partition has healed clients are served.
 const recoverWithin = time.Second
 
@@ -252,7 +257,7 @@ func (p Plan) Expected(clients int, downAfter time.Duration) SLO {
 		for _, name := range []string{maxErrors, maxFenced, maxUncertain, maxDisconnects, maxPause, maxBadAnswers} {
 			delete(s, name)
 		}
-		s[maxRecovery] = ms(p.costs + downAfter) // the Sentinels may begin a failover as the nodes wake up
+		s[maxRecovery] = ms(demotedWithin + downAfter)
 	}
 	return s
 }

@@ -23,6 +23,7 @@ type gateway struct {
 	cfg       config
 	store     store
 	keys      *cache
+	breaker   *breaker
 	upstream  http.Handler
 	transport *http.Transport // the upstream's
 	registry  *prometheus.Registry
@@ -36,7 +37,7 @@ type gateway struct {
 
 func newGateway(cfg config, s store, log *slog.Logger) *gateway {
 	g := &gateway{
-		cfg: cfg, store: s, keys: newCache(), log: log, slots: make(chan struct{}, cfg.MaxInFlight), registry: prometheus.NewRegistry(),
+		cfg: cfg, store: s, keys: newCache(), breaker: newBreaker(), log: log, slots: make(chan struct{}, cfg.MaxInFlight), registry: prometheus.NewRegistry(),
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_answers_total", Help: "Requests answered, by status code."}, []string{"code"}),
 		passed:  prometheus.NewCounter(prometheus.CounterOpts{Name: "gateway_unchecked_total", Help: "Requests that passed unchecked: Redis was away and the gateway fails open."}),
 	}
@@ -191,33 +192,47 @@ type verdict struct {
 // check asks whether a key may make one more request. It ends with ctx, after
 // cfg.RedisTimeout at the latest.
 func (g *gateway) check(ctx context.Context, key string, now time.Time) verdict {
-	ctx, cancel := context.WithTimeout(ctx, g.cfg.RedisTimeout)
+	limit, leave, ok := g.breaker.enter(g.cfg.RedisTimeout)
+	if !ok {
+		return g.away(errOpen)
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	v, err := g.judge(limited, key, now)
+	leave(err != nil && ctx.Err() == nil) // a client that has left says nothing of Redis
+	if err != nil {
+		return g.away(err)
+	}
+	return v
+}
+
+// judge asks Redis. The error is that it could not be asked.
+func (g *gateway) judge(ctx context.Context, key string, now time.Time) (verdict, error) {
 	grant, known, generation := g.keys.get(key, now)
 	if !known {
 		var err error
 		grant, err = g.store.grant(ctx, key)
 		switch {
 		case errors.Is(err, errNoKey):
-			return verdict{code: http.StatusForbidden, why: "this key is unknown"}
+			return verdict{code: http.StatusForbidden, why: "this key is unknown"}, nil
 		case err != nil:
-			return g.away(err)
+			return verdict{}, err
 		}
 		g.keys.put(key, grant, now, generation)
 	}
 	used, err := g.store.count(ctx, key, grant, now)
 	switch {
 	case err != nil:
-		return g.away(err)
+		return verdict{}, err
 	case used.Rate > grant.Rate:
 		return verdict{
 			code: http.StatusTooManyRequests, why: fmt.Sprintf("more than %d requests in %v", grant.Rate, grant.Per),
 			retryAfter: int(grant.Per.Seconds()),
-		}
+		}, nil
 	case grant.Quota > 0 && used.Quota > grant.Quota:
-		return verdict{code: http.StatusForbidden, why: fmt.Sprintf("the quota of %d requests is used up", grant.Quota)}
+		return verdict{code: http.StatusForbidden, why: fmt.Sprintf("the quota of %d requests is used up", grant.Quota)}, nil
 	}
-	return verdict{code: http.StatusOK}
+	return verdict{code: http.StatusOK}, nil
 }
 
 // away is the verdict where Redis could not be asked.

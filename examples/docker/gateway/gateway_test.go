@@ -339,3 +339,34 @@ func TestOnRedis(t *testing.T) {
 		t.Errorf("a second gateway: %d; want 429: a seed replaces nothing", code)
 	}
 }
+
+// Behind a Redis that is away for long requests do not pile up: one at a time asks, and
+// the first that is answered lets all ask again.
+func TestBreaker(t *testing.T) {
+	b := newBreaker()
+	for range tripAfter {
+		limit, leave, ok := b.enter(time.Minute)
+		if !ok || limit != time.Minute {
+			t.Fatalf("a request may wait %v, %v; want a minute until it has failed often", limit, ok)
+		}
+		leave(true)
+	}
+	limit, leave, ok := b.enter(time.Minute)
+	if !ok || limit != trialTimeout {
+		t.Fatalf("the trial may wait %v, %v; want %v", limit, ok, trialTimeout)
+	}
+	if _, _, ok := b.enter(time.Minute); ok {
+		t.Error("a second one asks at the same time")
+	}
+	leave(true)
+	_, leave, ok = b.enter(time.Minute)
+	if !ok {
+		t.Fatal("nobody asks any more")
+	}
+	leave(false)
+	for range 2 {
+		if limit, _, ok := b.enter(time.Minute); !ok || limit != time.Minute {
+			t.Errorf("a request may wait %v, %v; want a minute: Redis is back", limit, ok)
+		}
+	}
+}
