@@ -236,6 +236,28 @@ func (d *demo) moved(t *testing.T, old string) string {
 	return master
 }
 
+// failedElections counts how often Sentinels found no majority for a leader: three that
+// notice a fault at the same moment may each vote for itself.
+func (d *demo) failedElections(t *testing.T) int {
+	t.Helper()
+	return strings.Count(d.do(t, "logs", "sentinel-1", "sentinel-2", "sentinel-3"), "-failover-abort-not-elected")
+}
+
+// elected runs a drill, and again if no leader was elected at first: what clients
+// see then is how long Sentinel takes to try again.
+func (d *demo) elected(t *testing.T, drill func() report) report {
+	t.Helper()
+	for range 3 {
+		d.whole(t)
+		failed := d.failedElections(t)
+		if r := drill(); d.failedElections(t) == failed {
+			return r
+		}
+	}
+	t.Fatal("the Sentinels elected no leader at the first try, three times in a row")
+	return report{}
+}
+
 // redis sends a command to a node.
 func (d *demo) redis(t *testing.T, service string, args ...string) string {
 	t.Helper()
