@@ -46,7 +46,7 @@ func newDemo(t *testing.T) *demo {
 	}
 	d.net = freeNet(t)
 	ports := freePorts(t, 8)
-	d.environ = append(os.Environ(), "COMPOSE_PROJECT_NAME=sentinelproxy-test-"+ports[0], "DEMO_NET="+d.net, "COMPOSE_PROFILES=", "COMPOSE_IGNORE_ORPHANS=true")
+	d.environ = append(os.Environ(), "COMPOSE_PROJECT_NAME=sentinelproxy-test-"+ports[0], "DEMO_NET="+d.net, "COMPOSE_PROFILES=")
 	for i, name := range []string{
 		"GATEWAY_PORT", "ADMIN_PORT", "GATEWAY_OPEN_PORT", "GATEWAY_HAPROXY_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT", "TYK_PORT",
 	} {
