@@ -19,7 +19,7 @@ func (d *demo) run(t *testing.T, options, args []string) *lone {
 	all := []string{"run", "-d", "--restart", "unless-stopped", "--read-only", "--cap-drop", "ALL"}
 	all = append(all, options...)
 	all = append(all, "sentinelproxy:demo", "run")
-	l := &lone{strings.TrimSpace(output(t, "docker", append(all, args...)...)), d}
+	l := &lone{strings.TrimSpace(docker(t, append(all, args...)...)), d}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(l.log(t))
@@ -37,14 +37,14 @@ func (d *demo) sentinels() []string {
 // network is the option that joins the demo's network.
 func (d *demo) network(t *testing.T) []string {
 	t.Helper()
-	name := output(t, "docker", "inspect", "-f", "{{range $n, $_ := .NetworkSettings.Networks}}{{$n}}{{end}}", d.container(t, "sentinelproxy"))
+	name := docker(t, "inspect", "-f", "{{range $n, $_ := .NetworkSettings.Networks}}{{$n}}{{end}}", d.container(t, "sentinelproxy"))
 	return []string{"--network", strings.TrimSpace(name)}
 }
 
 func (l *lone) remove(t *testing.T) {
 	t.Helper()
 	if l.id != "" {
-		output(t, "docker", "rm", "-f", l.id)
+		docker(t, "rm", "-f", l.id)
 		l.id = ""
 	}
 }
@@ -115,8 +115,8 @@ func (d *demo) testBadInput(t *testing.T) {
 		l.ready(t)
 	})
 	t.Run("the password is wrong", func(t *testing.T) {
-		volume := strings.TrimSpace(output(t, "docker", "volume", "create"))
-		defer output(t, "docker", "volume", "rm", "-f", volume)
+		volume := strings.TrimSpace(docker(t, "volume", "create"))
+		defer docker(t, "volume", "rm", "-f", volume)
 		write(t, volume, "password", "wrong")
 		l := d.run(t, append(d.network(t), "-v", volume+":/run/secrets"),
 			append(d.sentinels(), "--auth", "none", "--redis-user", "someone", "--redis-password-file", "/run/secrets/password"))
@@ -140,8 +140,8 @@ func (d *demo) testBadInput(t *testing.T) {
 		l.ready(t, "--admin", "127.0.0.1:9182")
 	})
 	t.Run("the token is missing", func(t *testing.T) {
-		volume := strings.TrimSpace(output(t, "docker", "volume", "create"))
-		defer output(t, "docker", "volume", "rm", "-f", volume)
+		volume := strings.TrimSpace(docker(t, "volume", "create"))
+		defer docker(t, "volume", "rm", "-f", volume)
 		l := d.run(t, append(d.network(t), "-v", volume+":/run/secrets"), append(d.sentinels(), "--control-token-file", "/run/secrets/token"))
 		defer l.remove(t) // before its volume
 		l.says(t, `^sentinelproxy: --control-token-file: .*/run/secrets/token`)
@@ -167,6 +167,6 @@ func (d *demo) testBadInput(t *testing.T) {
 // write puts a file into a volume.
 func write(t *testing.T, volume, name, text string) {
 	t.Helper()
-	output(t, "docker", "run", "--rm", "--user", "0", "--entrypoint", "/bin/sh", "-v", volume+":/v", "sentinelproxy-drill:demo",
+	docker(t, "run", "--rm", "--user", "0", "--entrypoint", "/bin/sh", "-v", volume+":/v", "sentinelproxy-drill:demo",
 		"-c", "chmod 755 /v; echo "+text+" > /v/"+name+"; chmod 644 /v/"+name)
 }

@@ -66,7 +66,7 @@ type inspected struct {
 func (d *demo) testConfined(t *testing.T) {
 	ids := strings.Fields(d.do(t, "ps", "-q"))
 	var all []inspected
-	if err := json.Unmarshal([]byte(output(t, "docker", append([]string{"inspect"}, ids...)...)), &all); err != nil {
+	if err := json.Unmarshal([]byte(docker(t, append([]string{"inspect"}, ids...)...)), &all); err != nil {
 		t.Fatal(err)
 	}
 	if want := 9; len(all) != want {
@@ -152,11 +152,11 @@ func (d *demo) struck(t *testing.T, strike, mend func(container string)) {
 }
 
 func (d *demo) testKill(t *testing.T) {
-	d.struck(t, func(id string) { output(t, "docker", "kill", id) }, func(id string) { output(t, "docker", "start", id) })
+	d.struck(t, func(id string) { docker(t, "kill", id) }, func(id string) { docker(t, "start", id) })
 }
 
 func (d *demo) testPause(t *testing.T) {
-	d.struck(t, func(id string) { output(t, "docker", "pause", id) }, func(id string) { output(t, "docker", "unpause", id) })
+	d.struck(t, func(id string) { docker(t, "pause", id) }, func(id string) { docker(t, "unpause", id) })
 }
 
 func (d *demo) testPartition(t *testing.T) {
@@ -217,7 +217,7 @@ func TestImage(t *testing.T) {
 			Entrypoint  []string
 		}
 	}
-	if err := json.Unmarshal([]byte(output(t, "docker", "image", "inspect", image)), &all); err != nil {
+	if err := json.Unmarshal([]byte(docker(t, "image", "inspect", image)), &all); err != nil {
 		t.Fatal(err)
 	}
 	c := all[0].Config
@@ -227,7 +227,7 @@ func TestImage(t *testing.T) {
 	if got := strings.Join(c.Healthcheck.Test, " "); got != "CMD /sentinelproxy healthcheck" {
 		t.Errorf("HEALTHCHECK %q", got)
 	}
-	if out := output(t, "docker", "run", "--rm", image, "version"); !strings.HasPrefix(out, "sentinelproxy ") {
+	if out := docker(t, "run", "--rm", image, "version"); !strings.HasPrefix(out, "sentinelproxy ") {
 		t.Errorf("version says %q", out)
 	}
 	if out, err := exec.CommandContext(t.Context(), "docker", "run", "--rm", "--entrypoint", "/bin/sh", image).CombinedOutput(); err == nil {

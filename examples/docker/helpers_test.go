@@ -67,8 +67,8 @@ func newDemo(t *testing.T) *demo {
 // freeNet returns the first three numbers of a /24 that no Docker network has.
 func freeNet(t *testing.T) string {
 	t.Helper()
-	ids := strings.Fields(output(t, "docker", "network", "ls", "-q"))
-	taken := output(t, "docker", append([]string{"network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}} {{end}}"}, ids...)...)
+	ids := strings.Fields(docker(t, "network", "ls", "-q"))
+	taken := docker(t, append([]string{"network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}} {{end}}"}, ids...)...)
 	for i := 240; i > 213; i-- {
 		if n := fmt.Sprintf("172.30.%d", i); !strings.Contains(taken, n+".") {
 			return n
@@ -229,11 +229,10 @@ func (d *demo) whole(t *testing.T) string {
 }
 
 // moved waits until another than old is master.
-func (d *demo) moved(t *testing.T, old string) string {
+func (d *demo) moved(t *testing.T, old string) {
 	t.Helper()
 	master := ""
 	waitFor(t, "another master than "+old, &master, func() bool { master = d.master(t); return master != "" && master != old })
-	return master
 }
 
 // failedElections counts how often Sentinels found no majority for a leader: three that
@@ -329,15 +328,15 @@ func waitFor(t *testing.T, want string, seen *string, ok func() bool) {
 	}
 }
 
-// output runs a command and returns what it prints.
-func output(t *testing.T, name string, args ...string) string {
+// docker runs its client and returns what it prints.
+func docker(t *testing.T, args ...string) string {
 	t.Helper()
 	var errs bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd := exec.CommandContext(t.Context(), "docker", args...)
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	if err != nil && !errors.Is(err, context.Canceled) {
-		t.Fatalf("%s %v: %v\n%s", name, args, err, errs.String())
+		t.Fatalf("docker %v: %v\n%s", args, err, errs.String())
 	}
 	return string(out)
 }

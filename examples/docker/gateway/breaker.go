@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -26,23 +27,25 @@ func newBreaker() *breaker { return &breaker{trial: make(chan struct{}, 1)} }
 
 // enter returns how long a request may wait for Redis, and what to call with how that
 // ended; false where it must not ask at all.
-func (b *breaker) enter(timeout time.Duration) (limit time.Duration, leave func(failed bool), ok bool) {
+func (b *breaker) enter(timeout time.Duration) (limit time.Duration, leave func(failure error), ok bool) {
 	if b.failures.Load() < tripAfter {
 		return timeout, b.note, true
 	}
 	select {
 	case b.trial <- struct{}{}:
-		return min(timeout, trialTimeout), func(failed bool) { b.note(failed); <-b.trial }, true
+		return min(timeout, trialTimeout), func(failure error) { b.note(failure); <-b.trial }, true
 	default:
 		return 0, nil, false
 	}
 }
 
-// note counts how a request ended. Any that Redis answers closes the breaker.
-func (b *breaker) note(failed bool) {
-	if failed {
-		b.failures.Add(1)
-	} else {
+// note counts how a request ended. Any that Redis answers closes the breaker; one whose
+// client has left says nothing of Redis.
+func (b *breaker) note(failure error) {
+	switch {
+	case failure == nil:
 		b.failures.Store(0)
+	case !errors.Is(failure, context.Canceled):
+		b.failures.Add(1)
 	}
 }

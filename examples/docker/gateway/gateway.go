@@ -199,7 +199,10 @@ func (g *gateway) check(ctx context.Context, key string, now time.Time) verdict 
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	v, err := g.judge(limited, key, now)
-	leave(err != nil && ctx.Err() == nil) // a client that has left says nothing of Redis
+	if ctx.Err() != nil { // the client has left
+		err = ctx.Err()
+	}
+	leave(err)
 	if err != nil {
 		return g.away(err)
 	}

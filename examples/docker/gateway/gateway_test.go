@@ -349,21 +349,22 @@ func TestBreaker(t *testing.T) {
 		if !ok || limit != time.Minute {
 			t.Fatalf("a request may wait %v, %v; want a minute until it has failed often", limit, ok)
 		}
-		leave(true)
+		leave(errOpen)
 	}
 	limit, leave, ok := b.enter(time.Minute)
 	if !ok || limit != trialTimeout {
 		t.Fatalf("the trial may wait %v, %v; want %v", limit, ok, trialTimeout)
 	}
+	b.note(context.Canceled)
 	if _, _, ok := b.enter(time.Minute); ok {
 		t.Error("a second one asks at the same time")
 	}
-	leave(true)
+	leave(errOpen)
 	_, leave, ok = b.enter(time.Minute)
 	if !ok {
 		t.Fatal("nobody asks any more")
 	}
-	leave(false)
+	leave(nil)
 	for range 2 {
 		if limit, _, ok := b.enter(time.Minute); !ok || limit != time.Minute {
 			t.Errorf("a request may wait %v, %v; want a minute: Redis is back", limit, ok)
