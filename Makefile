@@ -9,10 +9,11 @@ DEMOTIME ?= 20s
 DIFFTEST ?= 200000
 SOAK ?= 200
 SOAKSLO ?=
+DRILL ?=
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/sentinelproxy
@@ -71,6 +72,32 @@ bench-outage: ## measure latencies while every Sentinel, then every Redis, is go
 .PHONY: demo
 demo: ## watch failovers from a client's side, for DEMOTIME (20s), nothing to install
 	go run ./cmd/sentinelproxy demo --for $(DEMOTIME)
+
+.PHONY: demo-up demo-down
+demo-up: ## start the compose demo: Redis, Sentinels, sentinelproxy, a gateway (docs/docker.md)
+	@scripts/demo up
+demo-down: ## end it; with DRILL=-v its data goes, too
+	@scripts/demo down $(DRILL)
+
+.PHONY: demo-failover demo-sleep demo-crash demo-partition demo-redis-down
+demo-failover: ## a planned failover in the compose demo; COMPOSE_PROFILES=compare: beside HAProxy; DRILL: more flags
+	@scripts/demo failover $(DRILL)
+demo-sleep: ## DEBUG SLEEP 30 of its master
+	@scripts/demo sleep $(DRILL)
+demo-crash: ## a crash of its master
+	@scripts/demo crash $(DRILL)
+demo-partition: ## its master is taken off the network
+	@scripts/demo partition $(DRILL)
+demo-redis-down: ## all of its Redis stops answering: what a gateway does that fails closed, and one that fails open
+	@scripts/demo redis-down $(DRILL)
+
+.PHONY: docker-images
+docker-images: ## make the images of docker-compose.yml without a registry, by debootstrap
+	@scripts/docker-images
+
+.PHONY: docker-test
+docker-test: ## test the compose demo on a real Docker engine, eight minutes
+	@scripts/docker-test
 
 .PHONY: soak
 soak: ## drill SOAK (200) failovers of mixed kinds on real Redis, half an hour, and look for growth; SOAKSLO replaces objectives

@@ -25,7 +25,9 @@ type drillOptions struct {
 	ephemeral bool
 	via       string // "" is a sidecar of the drill's own, or the one that is configured
 	beside    bool   // HAProxy, too
-	side      string // variants of kinds
+	besides   []string
+	away      time.Duration // 0 is the kind's own
+	side      string        // variants of kinds
 	when      string
 	strict    bool
 	times     int // 0 is the kind's own
@@ -39,6 +41,10 @@ type drillOptions struct {
 	verbose   bool
 
 	remote remoteOptions
+	probe  probeOptions
+
+	proxies []drill.Starter // of besides
+	probes  []drill.Probe
 }
 
 func newDrillCommand(environ []string, p parts) *cobra.Command {
@@ -69,7 +75,9 @@ Exit code: 0 if all objectives were met; 1 if not; 2 for wrong flags, or no cons
   sentinelproxy drill crash --ephemeral --beside-haproxy --html report.html
   sentinelproxy drill partition --side minority --ephemeral
   sentinelproxy drill failover --config /etc/sentinelproxy.yaml
-  sentinelproxy drill hang --master orders --sentinel s1:26379 --listen :6379 --yes`,
+  sentinelproxy drill hang --master orders --sentinel s1:26379 --listen :6379 --yes
+  sentinelproxy drill failover --config /etc/sentinelproxy.yaml \
+      --probe http://gateway:8080/ --header 'authorization: testkey'`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeKind,
 	}
@@ -77,6 +85,8 @@ Exit code: 0 if all objectives were met; 1 if not; 2 for wrong flags, or no cons
 	f.BoolVar(&o.ephemeral, "ephemeral", false, "drill a group that is started for it, and nothing else")
 	f.StringVar(&o.via, "via", "", "drill what listens there (host:port) instead of a sidecar; with --ephemeral the drill prints what to put it before, and waits for it")
 	f.BoolVar(&o.beside, "beside-haproxy", false, "run the same workload through HAProxy with the usual recipe, at the same time, and print both")
+	f.StringArrayVar(&o.besides, "beside", nil, "run the same workload through this proxy, too, which others run before the same group: [NAME=]host:port; repeatable")
+	f.DurationVar(&o.away, "away", 0, "hang, outage, partition: for how long (default the kind's own)")
 	f.StringVar(&o.side, "side", "", "partition: majority cuts the master off alone, minority with its clients and their sidecar (default majority)")
 	f.StringVar(&o.when, "when", "", "leader-loss: the leader dies after its election or after the promotion (default promotion)")
 	f.BoolVar(&o.strict, "strict", false, "switchover: wait until a majority of the Sentinels names the new master")
@@ -89,11 +99,15 @@ Exit code: 0 if all objectives were met; 1 if not; 2 for wrong flags, or no cons
 	f.StringVar(&o.json, "json", "", "write the report as JSON to this file; - is standard output, instead of the summary")
 	f.StringVar(&o.html, "html", "", "write the report as one self-contained page to this file")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "with --ephemeral, print the sidecar's log on standard error")
+	o.probe.addFlags(f)
 	settings := o.remote.addFlags(f)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o.remote.stdin = cmd.InOrStdin()
-		plan, err := drill.PlanOf(args[0], drill.Variant{Side: drill.Side(o.side), When: drill.When(o.when), Strict: drill.Strict(o.strict)})
-		errs := errors.Join(err, o.validate(plan, cmd.Flags()))
+		plan, err := drill.PlanOf(args[0], drill.Variant{Side: drill.Side(o.side), When: drill.When(o.when), Strict: drill.Strict(o.strict), Away: o.away})
+		var proxiesErr, probesErr error
+		o.proxies, proxiesErr = besideProxies(o.besides)
+		o.probes, probesErr = o.probe.read(cmd.Flags())
+		errs := errors.Join(err, o.validate(plan, cmd.Flags()), proxiesErr, probesErr)
 		if o.ephemeral {
 			if errs != nil {
 				return errs
@@ -186,7 +200,7 @@ func (o drillOptions) options(plan drill.Plan, proxy drill.Starter, stderr io.Wr
 		proxies = append(proxies, drill.StartHAProxy)
 	}
 	return drill.Options{
-		Plan: plan, Times: o.times, Clients: o.clients, Pace: o.pace, Proxies: proxies,
+		Plan: plan, Times: o.times, Clients: o.clients, Pace: o.pace, Proxies: append(proxies, o.proxies...), Probes: o.probes,
 		SLO:     func(expected drill.SLO) (drill.SLO, error) { return drill.ParseSLO(o.slo, expected) },
 		Say:     sayTo(stderr),
 		Deadman: deadman(stderr),

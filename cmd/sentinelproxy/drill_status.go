@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"time"
 
@@ -16,10 +15,7 @@ import (
 
 // statusOf asks the admin server at addr for the state of one master.
 func statusOf(addr, master string) *statusClient {
-	if host, port, err := net.SplitHostPort(addr); err == nil && host == "" {
-		addr = net.JoinHostPort("127.0.0.1", port)
-	}
-	return &statusClient{addr: addr, master: master, http: http.Client{Transport: new(http.Transport)}}
+	return &statusClient{addr: adminClientAddr(addr), master: master, http: http.Client{Transport: new(http.Transport)}}
 }
 
 // statusClient asks an admin server. It is not safe for concurrent use.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"runtime/debug"
@@ -33,7 +34,11 @@ func newVersionCommand() *cobra.Command {
 	return cmd
 }
 
-// build returns what the Go tool recorded in this binary.
+// What the linker was told where the Go tool could not see it, as in an image that is
+// built without the repository: -X main.linkedVersion=v1.2.3. Nothing changes them.
+var linkedVersion, linkedRevision string
+
+// build returns what the Go tool recorded in this binary, or what the linker was told.
 func build() health.Build {
 	b := health.Build{Version: "(devel)"}
 	info, ok := debug.ReadBuildInfo()
@@ -56,5 +61,6 @@ func build() health.Build {
 	if b.Revision != "" {
 		b.Revision += dirty
 	}
+	b.Version, b.Revision = cmp.Or(linkedVersion, b.Version), cmp.Or(linkedRevision, b.Revision)
 	return b
 }

@@ -28,7 +28,7 @@ func TestInterruptedCutEnds(t *testing.T) {
 		HealCmd: "rm -f " + state,
 	}}
 	ended := make(chan error, 1) // one value: never full
-	go func() { ended <- g.cut(ctx, &farMember{addr: "a:1"}, SideMajority) }()
+	go func() { ended <- g.cut(ctx, &farMember{addr: "a:1"}, SideMajority, away) }()
 	for {
 		if _, err := os.Stat(began); err == nil {
 			break

@@ -72,7 +72,7 @@ func (p Plan) takes(f Facts, times int) string {
 	const demotion = 15 * time.Second // until an old master is a replica, with the workload's start and end
 	one := demotion
 	if p.Lossy {
-		one += away + f.DownAfter()
+		one += max(p.away, away) + f.DownAfter()
 	}
 	if p.Kind == KindRollingRestart {
 		one += demotion * time.Duration(len(f.Nodes))
@@ -102,7 +102,7 @@ func (s SLO) String() string {
 		case !judged:
 		case limit == 0:
 			none = append(none, strings.TrimPrefix(o.name, "max-"))
-		case o.name == maxPause || o.name == maxRecovery:
+		case timed(o.name):
 			some = append(some, fmt.Sprintf("%s at most %s ms", strings.TrimPrefix(o.name, "max-"), plain(limit)))
 		default:
 			some = append(some, fmt.Sprintf("%s at most %s", strings.TrimPrefix(o.name, "max-"), plain(limit)))

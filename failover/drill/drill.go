@@ -21,6 +21,9 @@ type Options struct {
 	Pace time.Duration
 	// Proxies stand before the group; the first is judged. At least one.
 	Proxies []Starter
+	// Probes are HTTP services behind the group, which are asked meanwhile. The first
+	// is judged.
+	Probes []Probe
 	// SLO returns what a round of that plan is held to, given what it is by
 	// default. Nil leaves it.
 	SLO func(expected SLO) (SLO, error)
@@ -93,6 +96,9 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	}
 	if o.Plan.Needs.Switchover && d.proxies[0].Switchover == nil {
 		return r, fmt.Errorf("%s takes no orders: give it control.listen (or control.token_file), or drill failover instead", d.proxies[0].Name)
+	}
+	if err := checkProbes(ctx, o.Probes); err != nil {
+		return r, err
 	}
 	return d.run(ctx)
 }
@@ -216,7 +222,7 @@ func (d *drill) round(ctx context.Context, p Plan, number int) (Round, error) {
 	if err != nil {
 		return Round{}, err
 	}
-	loads, histories, marks, err := d.work(ctx, p, number, began)
+	loads, histories, marks, seen, err := d.work(ctx, p, number, began)
 	var finals []Final
 	if err == nil {
 		finals, err = d.finals(ctx, loads, histories)
@@ -228,7 +234,7 @@ func (d *drill) round(ctx context.Context, p Plan, number int) (Round, error) {
 	if err := errors.Join(err, d.clean(cleaning, loads, histories, w)); err != nil {
 		return Round{}, err
 	}
-	r := Round{Kind: p.Kind, SLO: slo, Failovers: failovers(marks, histories[0]), Notes: p.notes(marks, histories[0])}
+	r := Round{Kind: p.Kind, SLO: slo, Failovers: failovers(marks, histories[0]), Notes: p.notes(marks, histories[0]), Probes: seen}
 	changes := p.switches(marks, d.o.DownAfter)
 	for i, h := range histories {
 		r.Columns = append(r.Columns, Column{
@@ -236,19 +242,22 @@ func (d *drill) round(ctx context.Context, p Plan, number int) (Round, error) {
 			FirstError: h.FirstError, Incomplete: h.Full, Pace: measure(h), Breaches: []string{},
 		})
 	}
-	if p.side == SideMinority {
+	if p.side == SideMinority || p.Kind == KindOutage {
 		for i, h := range histories {
 			r.Columns[i].RecoveryMS = ms(recovery(marks, h))
 		}
+	}
+	if len(seen) > 0 {
+		r.Columns[0].probed = seen[0]
 	}
 	r.Columns[0].Breaches = slo.judge(r.Columns[0])
 	r.Seconds = time.Since(began).Round(time.Millisecond).Seconds()
 	return r, nil
 }
 
-// work runs the script of p under load, watched. It returns when clients and
+// work runs the script of p under load, watched. It returns when clients, probes and
 // observer have ended.
-func (d *drill) work(ctx context.Context, p Plan, number int, began time.Time) ([]Load, []History, []Mark, error) {
+func (d *drill) work(ctx context.Context, p Plan, number int, began time.Time) ([]Load, []History, []Mark, []Probed, error) {
 	obs := NewObserver(d.watched(), began)
 	watching, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -256,6 +265,10 @@ func (d *drill) work(ctx context.Context, p Plan, number int, began time.Time) (
 	d.observer.Store(obs)
 	defer func() { d.observer.Store(nil); stop(); wg.Wait() }()
 
+	asking, err := startProbes(ctx, d.o.Probes, began)
+	if err != nil {
+		return nil, nil, nil, nil, err
+	}
 	var loads []Load
 	var works []*Workload
 	for i, proxy := range d.proxies {
@@ -265,14 +278,15 @@ func (d *drill) work(ctx context.Context, p Plan, number int, began time.Time) (
 		}
 		loads, works = append(loads, l), append(works, StartWorkload(ctx, began, l))
 	}
-	err := d.perform(ctx, p, obs)
+	err = d.perform(ctx, p, obs)
 	histories := make([]History, len(works))
 	for i, w := range works { // at once, so that all columns end together
 		wg.Go(func() { histories[i] = w.Stop() })
 	}
+	seen := asking.finish(obs.Marks())
 	stop()
 	wg.Wait()
-	return loads, histories, obs.Marks(), err
+	return loads, histories, obs.Marks(), seen, err
 }
 
 // perform waits until all is observed, and runs the script.

@@ -199,9 +199,9 @@ type cutting struct {
 }
 
 // cut runs the user's command, with a dead-man standing by to heal.
-func (g *farGroup) cut(ctx context.Context, master member, side Side) error {
+func (g *farGroup) cut(ctx context.Context, master member, side Side, length time.Duration) error {
 	env := g.environment(master, side)
-	w, err := g.deadman.arm(ctx, undo{Shell: g.r.HealCmd, Env: env}, awayMinority+undoMargin)
+	w, err := g.deadman.arm(ctx, undo{Shell: g.r.HealCmd, Env: env}, length+undoMargin)
 	if err != nil {
 		return err
 	}

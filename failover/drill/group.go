@@ -40,8 +40,8 @@ type group interface {
 	// and every node follows it. A node in away need not.
 	settle(ctx context.Context, away ...member) error
 	// cut separates the master from all others, so that the clients are on that
-	// side; heal undoes it.
-	cut(ctx context.Context, master member, side Side) error
+	// side; heal undoes it, after that time or a little later.
+	cut(ctx context.Context, master member, side Side, length time.Duration) error
 	heal(ctx context.Context) error
 	// login and sentinelLogin are the drill's own accounts.
 	login() Login

@@ -193,6 +193,13 @@ func (g *guard) kind() {
 	if !ok || n.Err != "" {
 		return
 	}
+	if g.p.Kind == KindOutage {
+		for _, r := range g.f.replicas() {
+			if r.Debug != "" {
+				n = r // one refusal is enough to say
+			}
+		}
+	}
 	if g.p.Needs.Debug && n.Debug != "" {
 		g.find("DEBUG SLEEP is refused by %s (%s): set enable-debug-command to yes, or local if the drill runs there, and restart the nodes; "+
 			"the account needs +debug", n.Addr, n.Debug)

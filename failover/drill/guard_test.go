@@ -208,7 +208,7 @@ func TestDescribe(t *testing.T) {
 		got := p.Describe(fitFacts(), r, p.Times, p.Expected(16, 5*time.Second))
 		for _, want := range []string{
 			"drill " + string(p.Kind) + ` of "orders"`, "a:1", "b:1", "127.0.0.1:6379", "drill:x:*",
-			"down-after 5s", "steps", "1. ", "takes", "expected", "disconnects", "worst case",
+			"down-after 5s", "steps", "1. ", "takes", "expected", "no ", "duplicated", "worst case",
 		} {
 			if !strings.Contains(got, want) {
 				t.Errorf("%s: the plan does not say %q:\n%s", p.Kind, want, got)

@@ -50,6 +50,14 @@ svg text{font:11px system-ui,sans-serif;fill:#57606a}.ok{fill:#2f81f7}.err{fill:
 <tr><td>longest pause of a client</td>{{range .Columns}}<td>{{millis .Pace.LongestPauseMS}}</td>{{end}}</tr>
 <tr><td>p50 / p99 / p99.9</td>{{range .Columns}}<td>{{millis .Pace.P50MS}} / {{millis .Pace.P99MS}} / {{millis .Pace.P999MS}}</td>{{end}}</tr>
 </table>
+{{with .Probes}}<table><tr><th>HTTP</th>{{range .}}<th>{{.Name}}</th>{{end}}</tr>
+<tr><td>requests</td>{{range .}}<td>{{thousands .Requests}}</td>{{end}}</tr>
+<tr><td>answered as expected</td>{{range .}}<td>{{thousands .Good}}</td>{{end}}</tr>
+<tr><td>not</td>{{range .}}<td>{{thousands .Bad}}{{range $status, $n := .ByStatus}} · {{$status}}: {{thousands $n}}{{end}}</td>{{end}}</tr>
+<tr><td>longest without one</td>{{range .}}<td>{{millis .LongestGapMS}}</td>{{end}}</tr>
+<tr><td>p50 / p99 / slowest</td>{{range .}}<td>{{millis .P50MS}} / {{millis .P99MS}} / {{millis .MaxMS}}</td>{{end}}</tr>
+</table>{{end}}
+{{range .Probes}}<h3>HTTP: {{.Name}}</h3>{{chart .Pace $round.Failovers}}{{end}}
 {{with (index .Columns 0).Losses}}<details><summary>what was lost</summary><ul>{{range .}}<li>{{.What}}, acknowledged at {{millis .AtMS}}: {{.Why}}</li>{{end}}</ul></details>{{end}}
 {{range .Columns}}<h3>{{.Name}}</h3>{{chart .Pace $round.Failovers}}{{end}}
 {{range .Failovers}}<h3>{{.Fault}}</h3><p><small>{{if .Switched}}The promoted node was {{.LagBytes}} bytes behind.{{end}}</small></p>

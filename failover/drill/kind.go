@@ -18,6 +18,7 @@ const (
 	KindSwitchover     Kind = "switchover"
 	KindCrash          Kind = "crash"
 	KindHang           Kind = "hang"
+	KindOutage         Kind = "outage"
 	KindPartition      Kind = "partition"
 	KindSentinelLoss   Kind = "sentinel-loss"
 	KindReplicaLoss    Kind = "replica-loss"
@@ -41,10 +42,11 @@ type Plan struct {
 	// it acknowledged and had not replicated.
 	Lossy bool
 
-	side   Side   // of a partition
-	when   When   // of a leader's loss
-	strict Strict // of a switchover
-	relays bool   // the nodes must be cut off from everyone
+	side   Side          // of a partition
+	away   time.Duration // how long nodes hang or are cut off; 0 for other kinds
+	when   When          // of a leader's loss
+	strict Strict        // of a switchover
+	relays bool          // the nodes must be cut off from everyone
 	// costs is the longest pause expected beside the time to detect the fault.
 	costs  time.Duration
 	script func(ctx context.Context, s *scene) error // nil for a soak
@@ -78,6 +80,8 @@ type Variant struct {
 	Side   Side   // of a partition; default SideMajority
 	When   When   // of leader-loss; default WhenPromotion
 	Strict Strict // of switchover
+	// Away is how long nodes hang or are cut off; default is the kind's own.
+	Away time.Duration
 }
 
 // variant names what is not usual, or "".
@@ -96,7 +100,7 @@ func (p Plan) variant() string {
 // PlanOf returns the plan of that kind and variant. The error says every mistake.
 func PlanOf(name string, v Variant) (Plan, error) {
 	var names []string
-	for _, p := range Plans() {
+	for _, p := range drafts() {
 		if string(p.Kind) == name {
 			return p.as(v)
 		}
@@ -130,6 +134,15 @@ func (p Plan) as(v Variant) (Plan, error) {
 	if p.side == SideMinority {
 		minority(&p)
 	}
+	if v.Away != 0 {
+		switch {
+		case p.away == 0:
+			errs = append(errs, fmt.Errorf("--away is for %s, %s and %s; this is %s", KindHang, KindPartition, KindOutage, p.Kind))
+		case v.Away < leastAway || v.Away > mostAway:
+			errs = append(errs, fmt.Errorf("--away: found %v; want %v to %v", v.Away, leastAway, mostAway))
+		}
+		p.away = v.Away
+	}
 	if p.when == WhenElection {
 		p.Short, p.Lossy, p.costs = "the leading Sentinel dies after its election, and nobody is promoted", false, 2*time.Second
 		p.Steps = []string{
@@ -141,19 +154,43 @@ func (p Plan) as(v Variant) (Plan, error) {
 			"wait until its supervisor has restarted it and the group is whole",
 		}
 	}
-	return p, errors.Join(errs...)
+	return p.filled(), errors.Join(errs...)
+}
+
+// filled returns p with the time that nodes are away in its texts.
+func (p Plan) filled() Plan {
+	fill := func(s string) string { return strings.ReplaceAll(s, "{away}", spell(p.away)) }
+	p.Short = fill(p.Short)
+	for _, some := range []*[]string{&p.Steps, &p.Remote} {
+		all := slices.Clone(*some)
+		for i := range all {
+			all[i] = fill(all[i])
+		}
+		*some = all
+	}
+	return p
+}
+
+// spell prints a duration as people do: 6s, 1m30s, 2m.
+func spell(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	return s
 }
 
 // minority makes a partition one in which the clients are on the losing side.
 func minority(p *Plan) {
-	p.Short = "the master, the sidecar and its clients are cut off from all others for 10s"
+	p.away = awayMinority
+	p.Short = "the master, the sidecar and its clients are cut off from all others for {away}"
 	p.Steps = []string{
 		"hold back every byte between master, sidecar and clients here, replicas and Sentinels there",
-		"let them pass after 10s", "wait until the group is whole",
+		"let them pass after {away}", "wait until the group is whole",
 	}
 	p.Remote = []string{
 		"run --cut-cmd with DRILL_SIDE=minority: it separates {master} and the sidecar from all others",
-		"run --heal-cmd after 10s", "wait until the group is whole",
+		"run --heal-cmd after {away}", "wait until the group is whole",
 	}
 }
 
@@ -170,7 +207,7 @@ func (p Plan) rounds(times int) []Plan {
 			all[i] = Plans()[n]
 		}
 		return all
-	case KindFailover, KindSwitchover, KindCrash, KindHang, KindPartition, KindSentinelLoss, KindReplicaLoss, KindLeaderLoss, KindRollingRestart:
+	case KindFailover, KindSwitchover, KindCrash, KindHang, KindOutage, KindPartition, KindSentinelLoss, KindReplicaLoss, KindLeaderLoss, KindRollingRestart:
 	}
 	return slices.Repeat([]Plan{p}, times)
 }
@@ -181,6 +218,11 @@ const (
 	switchPause = 500 * time.Millisecond
 	strictPause = 1500 * time.Millisecond
 )
+
+// demotedWithin is how soon Sentinels put right a replica that is master for nobody: one
+// that they told to be while it hung hears that when it wakes up. Until then the sidecar
+// holds.
+const demotedWithin = 15 * time.Second
 
 // recoverWithin is how soon after a partition has healed clients are served.
 const recoverWithin = time.Second
@@ -194,6 +236,7 @@ func (p Plan) Expected(clients int, downAfter time.Duration) SLO {
 	}
 	delete(s, maxPause)
 	delete(s, maxRecovery)
+	delete(s, maxAnswerGap)
 	if p.costs > 0 {
 		s[maxPause] = ms(p.costs)
 	}
@@ -207,7 +250,14 @@ func (p Plan) Expected(clients int, downAfter time.Duration) SLO {
 	if p.side == SideMinority {
 		delete(s, maxFenced) // that they are told is the point
 		s[maxRecovery] = ms(recoverWithin)
-		s[maxPause] = ms(awayMinority + recoverWithin)
+		s[maxPause] = ms(p.away + recoverWithin)
+		delete(s, maxBadAnswers)
+	}
+	if p.Kind == KindOutage { // what clients are told then is theirs to choose
+		for _, name := range []string{maxErrors, maxFenced, maxUncertain, maxDisconnects, maxPause, maxBadAnswers} {
+			delete(s, name)
+		}
+		s[maxRecovery] = ms(demotedWithin + downAfter)
 	}
 	return s
 }

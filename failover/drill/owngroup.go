@@ -79,7 +79,7 @@ func (g ownGroup) settle(ctx context.Context, _ ...member) error {
 	return g.WaitStable(ctx)
 }
 
-func (g ownGroup) cut(_ context.Context, master member, side Side) error {
+func (g ownGroup) cut(_ context.Context, master member, side Side, _ time.Duration) error {
 	if side == SideMajority {
 		g.relayOf(master).Stall(faultnet.Both)
 		return nil

@@ -13,6 +13,15 @@ const (
 
 // Plans returns all kinds.
 func Plans() []Plan {
+	all := drafts()
+	for i := range all {
+		all[i] = all[i].filled()
+	}
+	return all
+}
+
+// drafts returns all kinds, with {away} where that time is.
+func drafts() []Plan {
 	const planned, unplanned = 2 * time.Second, 3500 * time.Millisecond
 	return []Plan{
 		{
@@ -36,17 +45,24 @@ func Plans() []Plan {
 			Worst:  worstLost + ". " + worstAgain + ". " + worstQuiet,
 		},
 		{
-			Kind: KindHang, Short: "the master stops answering for 6s, and wakes up", Times: 1, Lossy: true, costs: unplanned, script: hangScript,
+			Kind: KindHang, Short: "the master stops answering for {away}, and wakes up", Times: 1, Lossy: true, costs: unplanned, away: away, script: hangScript,
 			Needs:  Needs{Debug: true, Automatic: true},
-			Steps:  []string{"SIGSTOP the master", "SIGCONT after 6s", stepWhole},
-			Remote: []string{"DEBUG SLEEP 6 on {master}: it answers nobody, and wakes up by itself", stepWhole},
+			Steps:  []string{"SIGSTOP the master", "SIGCONT after {away}", stepWhole},
+			Remote: []string{"DEBUG SLEEP on {master} for {away}: it answers nobody, and wakes up by itself", stepWhole},
 			Worst:  worstLost + ". " + worstQuiet,
 		},
 		{
-			Kind: KindPartition, Short: "the master is cut off from everyone for 6s", Times: 1, Lossy: true, relays: true, costs: unplanned,
+			Kind: KindOutage, Short: "every node stops answering for {away}, and wakes up", Times: 1, Lossy: true, costs: unplanned, away: awayAll, script: outageScript,
+			Needs:  Needs{Debug: true},
+			Steps:  []string{"SIGSTOP the master and its replicas", "SIGCONT after {away}", stepWhole},
+			Remote: []string{"DEBUG SLEEP on {master} and {replicas} for {away}: nobody answers, and all wake up by themselves", stepWhole},
+			Worst:  "Until they wake up there is no Redis, for everyone. Where the Sentinels then begin a failover, what the master had acknowledged and not replicated is lost",
+		},
+		{
+			Kind: KindPartition, Short: "the master is cut off from everyone for {away}", Times: 1, Lossy: true, relays: true, costs: unplanned, away: away,
 			side: SideMajority, script: partitionScript, Needs: Needs{Cutter: true, Automatic: true},
-			Steps:  []string{"hold back every byte from and to the master", "let them pass after 6s", stepWhole},
-			Remote: []string{"run --cut-cmd with DRILL_SIDE=majority: it cuts {master} off from everyone", "run --heal-cmd after 6s", stepWhole},
+			Steps:  []string{"hold back every byte from and to the master", "let them pass after {away}", stepWhole},
+			Remote: []string{"run --cut-cmd with DRILL_SIDE=majority: it cuts {master} off from everyone", "run --heal-cmd after {away}", stepWhole},
 			Worst:  worstLost + ". If --heal-cmd fails, the partition stays. " + worstQuiet,
 		},
 		{

@@ -37,6 +37,9 @@ type Round struct {
 	// Columns are the proxies before the same group at the same time. The first is
 	// the one that is judged.
 	Columns []Column `json:"columns"`
+	// Probes are the HTTP services that were asked meanwhile. The first is judged, as
+	// part of the first column.
+	Probes []Probed `json:"probes"`
 }
 
 // Column is what the clients of one proxy saw.
@@ -51,6 +54,8 @@ type Column struct {
 	// on the losing side to the first success; 0 for other drills.
 	RecoveryMS float64  `json:"recovery_ms"`
 	Breaches   []string `json:"breaches"` // of the SLO; of the first column only
+
+	probed Probed // what is judged with it
 }
 
 // Passed reports whether the verdict is good.

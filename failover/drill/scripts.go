@@ -127,6 +127,15 @@ func crashScript(ctx context.Context, s *scene) error {
 // away is how long a master hangs or is cut off: longer than a failover takes.
 const away = 6 * time.Second
 
+// leastAway and mostAway bound what can be asked for.
+const (
+	leastAway = time.Second
+	mostAway  = 10 * time.Minute
+)
+
+// awayAll is how long every node hangs: longer than a command is held by default.
+const awayAll = 15 * time.Second
+
 // awayMinority is how long clients are cut off with the old master: longer than a
 // command is held by default, so that they are told.
 const awayMinority = 10 * time.Second
@@ -137,7 +146,25 @@ func hangScript(ctx context.Context, s *scene) error {
 		return err
 	}
 	s.fault(master, "the master hangs")
-	if err := master.hang(ctx, away); err != nil {
+	if err := master.hang(ctx, s.plan.away); err != nil {
+		return err
+	}
+	s.healed(master)
+	return s.settle(ctx)
+}
+
+// outageScript has every node hang, so that there is nobody to promote.
+func outageScript(ctx context.Context, s *scene) error {
+	master, err := s.group.master(ctx)
+	if err != nil {
+		return err
+	}
+	s.fault(master, "every node hangs")
+	eg, ectx := errgroup.WithContext(ctx)
+	for _, m := range s.group.nodes() {
+		eg.Go(func() error { return m.hang(ectx, s.plan.away) })
+	}
+	if err := eg.Wait(); err != nil {
 		return err
 	}
 	s.healed(master)
@@ -149,15 +176,14 @@ func partitionScript(ctx context.Context, s *scene) error {
 	if err != nil {
 		return err
 	}
-	side, length := s.plan.side, away
 	what := "the master is cut off"
-	if side == SideMinority {
-		length, what = awayMinority, "the master and its clients are cut off"
+	if s.plan.side == SideMinority {
+		what = "the master and its clients are cut off"
 	}
 	s.fault(master, what)
-	err = s.group.cut(ctx, master, side)
+	err = s.group.cut(ctx, master, s.plan.side, s.plan.away)
 	if err == nil {
-		err = pause(ctx, length)
+		err = pause(ctx, s.plan.away)
 	}
 	// Also when ctx has ended, or the cut failed halfway.
 	if err := errors.Join(err, s.group.heal(context.WithoutCancel(ctx))); err != nil {

@@ -29,6 +29,8 @@ const (
 	maxPause       = "max-pause"
 	maxFenced      = "max-fenced"
 	maxRecovery    = "max-recovery"
+	maxBadAnswers  = "max-bad-answers"
+	maxAnswerGap   = "max-answer-gap"
 )
 
 // objective is one name and what it bounds.
@@ -54,6 +56,8 @@ func objectives() []objective {
 		{maxNonlinear, "registers not linearizable", func(c Column) float64 { return float64(c.Registers.Bad()) }},
 		{maxPause, "ms longest pause", func(c Column) float64 { return c.Pace.LongestPauseMS }},
 		{maxRecovery, "ms until clients were served again", func(c Column) float64 { return c.RecoveryMS }},
+		{maxBadAnswers, "HTTP answers that were not as expected", func(c Column) float64 { return float64(c.probed.Bad) }},
+		{maxAnswerGap, "ms without an HTTP answer as expected", func(c Column) float64 { return c.probed.LongestGapMS }},
 	}
 }
 
@@ -96,9 +100,12 @@ func ParseSLO(text string, base SLO) (SLO, error) {
 	return s, errors.Join(errs...)
 }
 
+// timed reports whether an objective is a duration.
+func timed(name string) bool { return name == maxPause || name == maxRecovery || name == maxAnswerGap }
+
 // parseLimit reads a duration for a pause, and a count for all else.
 func parseLimit(name, value string) (float64, error) {
-	if name == maxPause || name == maxRecovery {
+	if timed(name) {
 		d, err := time.ParseDuration(value)
 		if err != nil || d < 0 {
 			return 0, fmt.Errorf("%s=%s: want a duration such as 3s, or any", name, value)

@@ -14,6 +14,7 @@ func (r Report) WriteText(w io.Writer) error {
 	fmt.Fprintf(&b, "Redis %s, down-after %s ms, %d clients, %s, %.0f s\n\n",
 		r.Redis, plain(r.DownAfter), r.Clients, count(len(r.Rounds), "round"), r.Seconds)
 	r.table(&b)
+	r.probeTable(&b)
 	r.timelines(&b)
 	r.wrong(&b)
 	_, err := io.WriteString(w, b.String())

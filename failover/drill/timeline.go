@@ -171,7 +171,7 @@ func (p Plan) notes(marks []Mark, h History) []string {
 		}
 		for _, ops := range h.Clients {
 			for _, op := range ops {
-				if op.Kind.write() && op.Outcome.ambiguous() && op.Begin < m.At+away && op.End > m.At {
+				if op.Kind.write() && op.Outcome.ambiguous() && op.Begin < m.At+p.away && op.End > m.At {
 					unacknowledged++
 				}
 			}

@@ -138,18 +138,23 @@ func (l *loader) checkValues(given layer) {
 	layers = append(layers, given)
 	for _, one := range layers {
 		for _, s := range settings() {
-			for _, t := range one[s.flag] {
-				err := s.set(nowhere(), t.value)
-				switch {
-				case err == nil:
-				case s.hidden:
-					l.mistakes.add(t.origin, "%v; %s", err, s.want)
-				case errors.Is(err, errPlain):
-					l.mistakes.add(t.origin, "found %s; %s", quote(t.value), s.want)
-				default:
-					l.mistakes.add(t.origin, "found %s; %s (%v)", quote(t.value), s.want, err)
-				}
-			}
+			l.checkSetting(s, one)
+		}
+	}
+}
+
+// checkSetting parses the values that a layer has of one setting.
+func (l *loader) checkSetting(s setting, one layer) {
+	for _, t := range one[s.flag] {
+		err := s.set(nowhere(), t.value)
+		switch {
+		case err == nil:
+		case s.hidden:
+			l.mistakes.add(t.origin, "%v; %s", err, s.want)
+		case errors.Is(err, errPlain):
+			l.mistakes.add(t.origin, "found %s; %s", quote(t.value), s.want)
+		default:
+			l.mistakes.add(t.origin, "found %s; %s (%v)", quote(t.value), s.want, err)
 		}
 	}
 }
@@ -186,9 +191,14 @@ func (l *loader) pick(s setting, given, own layer) []text {
 	if s.def == "" || several {
 		return nil
 	}
+	return s.texts(s.def)
+}
+
+// texts returns the values in v, which was written nowhere.
+func (s setting) texts(v string) []text {
 	var vs []text
-	for _, v := range s.split(s.def) {
-		vs = append(vs, text{value: v})
+	for _, part := range s.split(v) {
+		vs = append(vs, text{value: part})
 	}
 	return vs
 }

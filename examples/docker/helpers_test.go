@@ -1,0 +1,342 @@
+package docker_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// enable is set by scripts/docker-test, once the images are there. Without it these
+// tests are skipped; with it nothing is.
+const enable = "SENTINELPROXY_DOCKER_TEST"
+
+// patience is how long a test waits for what must happen. Nothing is judged by it.
+const patience = 2 * time.Minute
+
+// demo is a project of docker-compose.yml under a name, a network and ports of its own.
+type demo struct {
+	compose []string
+	environ []string
+	net     string
+	gateway string // host:port
+	admin   string
+}
+
+// newDemo chooses what no other project has. Nothing runs yet; everything is removed
+// when the test ends.
+func newDemo(t *testing.T) *demo {
+	t.Helper()
+	if os.Getenv(enable) == "" {
+		t.Skipf("%s is not set: make docker-test does so, and needs a Docker engine", enable)
+	}
+	d := &demo{compose: []string{"docker", "compose"}}
+	if exec.CommandContext(t.Context(), "docker", "compose", "version").Run() != nil {
+		d.compose = []string{"docker-compose"}
+	}
+	d.net = freeNet(t)
+	ports := freePorts(t, 8)
+	d.environ = append(os.Environ(), "COMPOSE_PROJECT_NAME=sentinelproxy-test-"+ports[0], "DEMO_NET="+d.net, "COMPOSE_PROFILES=")
+	for i, name := range []string{
+		"GATEWAY_PORT", "ADMIN_PORT", "GATEWAY_OPEN_PORT", "GATEWAY_HAPROXY_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT", "TYK_PORT",
+	} {
+		d.environ = append(d.environ, name+"="+ports[i])
+	}
+	d.gateway, d.admin = "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1]
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _ := d.command(context.WithoutCancel(t.Context()), nil, d.args("ps")...).CombinedOutput()
+			logs, _ := d.command(context.WithoutCancel(t.Context()), nil, d.args("logs", "--tail", "15")...).CombinedOutput()
+			t.Logf("%s\n%s", out, logs)
+		}
+		d.down(context.WithoutCancel(t.Context()), t, "-v", "-t", "1")
+	})
+	return d
+}
+
+// freeNet returns the first three numbers of a /24 that no Docker network has.
+func freeNet(t *testing.T) string {
+	t.Helper()
+	ids := strings.Fields(docker(t, "network", "ls", "-q"))
+	taken := docker(t, append([]string{"network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}} {{end}}"}, ids...)...)
+	for i := 240; i > 213; i-- {
+		if n := fmt.Sprintf("172.30.%d", i); !strings.Contains(taken, n+".") {
+			return n
+		}
+	}
+	t.Fatalf("no network is free: %s", taken)
+	return ""
+}
+
+// freePorts returns ports of loopback that were free a moment ago.
+func freePorts(t *testing.T, n int) []string {
+	t.Helper()
+	var ports []string
+	for range n {
+		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close() // only now: no two are alike
+		_, port, err := net.SplitHostPort(ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports = append(ports, port)
+	}
+	return ports
+}
+
+func (d *demo) args(args ...string) []string {
+	return slices.Concat(d.compose, []string{"-f", "docker-compose.yml"}, args)
+}
+
+// command makes one that runs in the repository's root with the project's environment.
+func (d *demo) command(ctx context.Context, more []string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir, cmd.Env = "../..", append(slices.Clone(d.environ), more...)
+	return cmd
+}
+
+// do runs a command of compose.
+func (d *demo) do(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := d.command(t.Context(), nil, d.args(args...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("compose %v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+func (d *demo) up(t *testing.T) {
+	t.Helper()
+	began := time.Now()
+	d.do(t, "up", "-d", "--no-build")
+	d.served(t)
+	t.Logf("up: the gateway answers 200 after %v", time.Since(began).Round(100*time.Millisecond))
+}
+
+func (d *demo) down(ctx context.Context, t *testing.T, args ...string) {
+	t.Helper()
+	all := []string{"COMPOSE_PROFILES=observe,compare,fail-open,tyk,drill"}
+	out, err := d.command(ctx, all, d.args(append([]string{"down", "--remove-orphans"}, args...)...)...).CombinedOutput()
+	if err != nil {
+		t.Errorf("compose down: %v\n%s", err, out)
+	}
+}
+
+// served waits until the gateway answers 200.
+func (d *demo) served(t *testing.T) {
+	t.Helper()
+	last := ""
+	waitFor(t, "200 of the gateway", &last, func() bool {
+		code, body := d.ask(t, "testkey")
+		last = fmt.Sprint(code, " ", body)
+		return code == http.StatusOK
+	})
+}
+
+// ask asks the gateway; "" is no key, code 0 no answer.
+func (d *demo) ask(t *testing.T, key string) (int, string) {
+	t.Helper()
+	return get(t, "http://"+d.gateway+"/any", key)
+}
+
+func get(t *testing.T, url, key string) (int, string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	if key != "" {
+		req.Header.Set("Authorization", key)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(body)
+}
+
+// container returns the id of a service's container.
+func (d *demo) container(t *testing.T, service string) string {
+	t.Helper()
+	id := strings.TrimSpace(d.do(t, "ps", "-q", service))
+	if id == "" || strings.Contains(id, "\n") {
+		t.Fatalf("%s has the containers %q; want one", service, id)
+	}
+	return id
+}
+
+// nodes are the data nodes' services, by their last number.
+func nodes() map[string]string {
+	return map[string]string{"11": "redis-a", "12": "redis-b", "13": "redis-c"}
+}
+
+// master returns the service that a majority of the Sentinels names and that says that
+// it is master; "" while there is none.
+func (d *demo) master(t *testing.T) string {
+	t.Helper()
+	votes := make(map[string]int)
+	for _, s := range []string{"sentinel-1", "sentinel-2", "sentinel-3"} {
+		out, err := d.command(t.Context(), nil, d.args("exec", "-T", s, "redis-cli", "-p", "26379", "sentinel", "get-master-addr-by-name", "mymaster")...).Output()
+		if f := strings.Fields(string(out)); err == nil && len(f) == 2 {
+			votes[nodes()[strings.TrimPrefix(f[0], d.net+".")]]++
+		}
+	}
+	for service, n := range votes {
+		if n < 2 {
+			continue
+		}
+		if out, err := d.command(t.Context(), nil, d.args("exec", "-T", service, "redis-cli", "role")...).Output(); err == nil && strings.HasPrefix(string(out), "master") {
+			return service
+		}
+	}
+	return ""
+}
+
+// whole waits until every node but the master follows it, and returns the master.
+func (d *demo) whole(t *testing.T) string {
+	t.Helper()
+	master, last := "", ""
+	waitFor(t, "a master with two replicas", &last, func() bool {
+		if master = d.master(t); master == "" {
+			return false
+		}
+		out, err := d.command(t.Context(), nil, d.args("exec", "-T", master, "redis-cli", "info", "replication")...).Output()
+		last = master + ": " + string(out)
+		return err == nil && strings.Count(last, "state=online") == 2
+	})
+	return master
+}
+
+// moved waits until another than old is master.
+func (d *demo) moved(t *testing.T, old string) {
+	t.Helper()
+	master := ""
+	waitFor(t, "another master than "+old, &master, func() bool { master = d.master(t); return master != "" && master != old })
+}
+
+// failedElections counts how often Sentinels found no majority for a leader: three that
+// notice a fault at the same moment may each vote for itself.
+func (d *demo) failedElections(t *testing.T) int {
+	t.Helper()
+	return strings.Count(d.do(t, "logs", "sentinel-1", "sentinel-2", "sentinel-3"), "-failover-abort-not-elected")
+}
+
+// elected runs a drill, and again if no leader was elected at first: what clients
+// see then is how long Sentinel takes to try again.
+func (d *demo) elected(t *testing.T, drill func() report) report {
+	t.Helper()
+	for range 3 {
+		d.whole(t)
+		failed := d.failedElections(t)
+		if r := drill(); d.failedElections(t) == failed {
+			return r
+		}
+	}
+	t.Fatal("the Sentinels elected no leader at the first try, three times in a row")
+	return report{}
+}
+
+// redis sends a command to a node.
+func (d *demo) redis(t *testing.T, service string, args ...string) string {
+	t.Helper()
+	return strings.TrimSpace(d.do(t, append([]string{"exec", "-T", service, "redis-cli"}, args...)...))
+}
+
+// report is the part of a drill's report that is looked at.
+type report struct {
+	Verdict string
+	Rounds  []struct {
+		Columns []struct {
+			Name         string
+			Commands     int
+			Errors       int
+			Disconnects  int
+			Acknowledged int
+			Lost         struct{ Total int }
+			Breaches     []string
+		}
+		Failovers []struct{ Switched bool }
+		Probes    []probe
+	}
+}
+
+type probe struct {
+	Name         string
+	Requests     int
+	Good, Bad    int
+	ByStatus     map[string]int `json:"by_status"`
+	LongestGapMS float64        `json:"longest_gap_ms"`
+	FirstBad     string         `json:"first_bad"`
+}
+
+// drill runs scripts/demo, and returns the report.
+func (d *demo) drill(t *testing.T, profiles, kind string, flags ...string) report {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := d.command(t.Context(), []string{"COMPOSE_PROFILES=" + profiles, "DEMO_REPORTS=" + dir}, append([]string{"scripts/demo", kind}, flags...)...)
+	out, err := cmd.CombinedOutput()
+	t.Logf("scripts/demo %s: %v\n%s", kind, err, out)
+	b, rerr := os.ReadFile(dir + "/report.json")
+	if rerr != nil {
+		t.Fatalf("no report: %v, %v", rerr, err)
+	}
+	var r report
+	if err := json.Unmarshal(b, &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Rounds) != 1 || len(r.Rounds[0].Probes) == 0 || len(r.Rounds[0].Columns) == 0 {
+		t.Fatalf("the report has %d rounds", len(r.Rounds))
+	}
+	return r
+}
+
+// waitFor waits until ok, and fails the test with what is wanted, and what was seen,
+// otherwise.
+func waitFor(t *testing.T, want string, seen *string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("waited %v for %s; last seen: %s", patience, want, *seen)
+		case <-tick.C:
+		}
+	}
+}
+
+// docker runs its client and returns what it prints.
+func docker(t *testing.T, args ...string) string {
+	t.Helper()
+	var errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "docker", args...)
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		t.Fatalf("docker %v: %v\n%s", args, err, errs.String())
+	}
+	return string(out)
+}
