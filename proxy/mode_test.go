@@ -452,9 +452,8 @@ func TestRetiredPipeLostDoesNotReplaceItsSuccessor(t *testing.T) {
 	e := r.client()
 	e.send("GET e")
 	n := r.backend()
-	n.expect("GET e")
+	n.expect("GET a", "GET e") // the first was taken back from behind the large reply
 	b.wire.peerReset()
-	n.expect("GET a")
 	r.advance(time.Second)
 	if len(r.dials) > 0 || len(r.w.pipes) != 1 {
 		t.Error("a second shared pipe was opened")
@@ -465,12 +464,13 @@ func TestRetiredPipeLostDoesNotReplaceItsSuccessor(t *testing.T) {
 func TestInvalidationAfterAFailoverIsForThoseThatTrack(t *testing.T) {
 	for name, tt := range map[string]struct {
 		commands []string
+		again    []string // what the new connection is told
 		want     string
 	}{
-		"tracks":       {[]string{"CLIENT TRACKING ON"}, ">2\r\n$10\r\ninvalidate\r\n_\r\n"},
-		"did once":     {[]string{"CLIENT TRACKING ON", "CLIENT TRACKING OFF"}, ""},
-		"never did":    {[]string{"CLIENT NO-TOUCH ON"}, ""},
-		"tells a name": {[]string{"CLIENT SETINFO LIB-NAME x"}, ""},
+		"tracks":       {[]string{"CLIENT TRACKING ON"}, []string{"CLIENT TRACKING ON"}, ">2\r\n$10\r\ninvalidate\r\n_\r\n"},
+		"did once":     {[]string{"CLIENT TRACKING ON", "CLIENT TRACKING OFF"}, []string{"CLIENT TRACKING OFF"}, ""},
+		"never did":    {[]string{"CLIENT NO-TOUCH ON"}, []string{"CLIENT NO-TOUCH ON"}, ""},
+		"tells a name": {[]string{"CLIENT SETINFO LIB-NAME x"}, []string{"CLIENT SETINFO LIB-NAME x"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := dedicated(t)
@@ -492,9 +492,9 @@ func TestInvalidationAfterAFailoverIsForThoseThatTrack(t *testing.T) {
 			b = r.accept()
 			b.expect("HELLO 3")
 			b.reply(helloMaster)
-			b.expect(tt.commands...)
+			b.expect(tt.again...)
 			b.expect("GET a")
-			b.reply(strings.Repeat("+OK\r\n", len(tt.commands)) + "_\r\n")
+			b.reply(strings.Repeat("+OK\r\n", len(tt.again)) + "_\r\n")
 			c.expect(tt.want + "_\r\n")
 		})
 	}

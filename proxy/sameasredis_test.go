@@ -75,7 +75,7 @@ func sameAsRedis() map[string]string {
 		"MODULE":                       "MODULE LIST\r\nMODULE LOAD\r\nMODULE LOAD /nosuch\r\nMODULE UNLOAD nosuch\r\nPING\r\n",
 		"cluster commands":             "CLUSTER INFO\r\nCLUSTER\r\nASKING\r\nREADONLY\r\nREADWRITE\r\nGET a\r\n",
 		"null bytes":                   "*3\r\n$3\r\nSET\r\n$3\r\na\x00b\r\n$4\r\n\r\n\x00\x01\r\n*2\r\n$3\r\nGET\r\n$3\r\na\x00b\r\n",
-		"HTTP":                         "PING\r\nPOST / HTTP/1.1\r\nHost: x\r\n\r\nPING\r\n",
+		"HTTP":                         "POST / HTTP/1.1\r\nHost: x\r\n\r\nPING\r\n",
 		"mixed case":                   "gEt a\r\ncLiEnT gEtNaMe\r\nmUlTi\r\npInG\r\neXeC\r\nhElLo 3\r\n",
 		"types in RESP3":               "HELLO 3\r\nHSET h a 1\r\nHGETALL h\r\nSADD s a\r\nSMEMBERS s\r\nZADD z 1.5 a\r\nZSCORE z a\r\nZRANGE z 0 -1 WITHSCORES\r\nGET nosuch\r\nEVAL \"redis.setresp(3); return {map={a=1}, x=1}\" 0\r\nEVAL \"return {double=3.5}\" 0\r\nCLIENT GETNAME\r\nDEBUGX\r\nINCRBYFLOAT f 1.5\r\nGEOADD g 1 1 a\r\nGEOPOS g a\r\nXADD x 1-1 a b\r\nXREAD STREAMS x 0\r\nLPOP nosuch 1\r\nBLPOP q 0.001\r\n",
 		"PING":                         "PING\r\nPING x\r\nPING x y\r\nECHO\r\nECHO x\r\nTIME x\r\n",
