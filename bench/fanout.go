@@ -80,8 +80,11 @@ func runFan(ctx context.Context, addr topology.Addr, kind fanOut, subscribers, s
 		return fanned{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- loop.Run(ctx) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = loop.Run(ctx) // until it is cancelled
+	}()
 	defer func() { cancel(); <-ended }()
 	steps := []func() error{
 		func() error { return f.await(ctx, "confirmations", f.confirmed, func() { f.connect(sockets) }) },

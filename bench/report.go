@@ -48,7 +48,7 @@ func (o *options) title() (title, made string) {
 		return "sentinelproxy beside HAProxy: values of 1 KiB to 1 MiB", "go run ./bench values"
 	case cmdSubscribers:
 		return "sentinelproxy beside HAProxy: subscribers", "go run ./bench subscribers"
-	case cmdBeside, cmdIdle, cmdOutage:
+	case cmdBeside, cmdIdle, cmdOutage, cmdSizes:
 	}
 	return "sentinelproxy beside direct, HAProxy and twemproxy", "go run ./bench"
 }

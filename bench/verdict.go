@@ -32,7 +32,7 @@ func (o *options) targets() []target {
 		return targets()
 	case cmdTLS:
 		return tlsTargets()
-	case cmdValues, cmdSubscribers, cmdIdle, cmdOutage:
+	case cmdValues, cmdSubscribers, cmdIdle, cmdOutage, cmdSizes:
 	}
 	return nil
 }

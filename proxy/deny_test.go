@@ -18,8 +18,10 @@ func TestDeniedCommands(t *testing.T) {
 	r := denying(t, "flushall", "CLIENT|KILL", "ACL", "ft.drop", "DEBUG|SLEEP", "GRAPH|DELETE",
 		"LONG|"+strings.Repeat("x", 123), strings.Repeat("y", 128))
 	c := r.client()
-	for _, cmd := range []string{"FLUSHALL", "client kill x", "ACL WHOAMI", "acl", "FT.DROP i", "DEBUG sleep 1", "GRAPH DELETE g",
-		"long " + strings.Repeat("X", 123), strings.Repeat("Y", 128)} {
+	for _, cmd := range []string{
+		"FLUSHALL", "client kill x", "ACL WHOAMI", "acl", "FT.DROP i", "DEBUG sleep 1", "GRAPH DELETE g",
+		"long " + strings.Repeat("X", 123), strings.Repeat("Y", 128),
+	} {
 		c.send(cmd)
 		c.expectError("ERR", "deny_commands")
 	}

@@ -381,7 +381,7 @@ func startOther(tb testing.TB, r *running) *atomic.Int64 {
 				return
 			}
 			work.Store(n)
-			time.Sleep(time.Millisecond) //nolint:forbidigo // it shall not use up the machine
+			time.Sleep(time.Millisecond) // it shall not use up the machine
 		}
 	}()
 	tb.Cleanup(func() {

@@ -62,17 +62,24 @@ func learn(reply resp.Value, known *commands) *learnt {
 			names[strings.ToUpper(string(c.Elem[0].Str))] = true
 		}
 	}
-	renamed := slices.ContainsFunc(renamable(), func(n string) bool { return !names[n] })
+	into := lesson{l, known, slices.ContainsFunc(renamable(), func(n string) bool { return !names[n] })}
 	for _, c := range reply.Elem {
-		l.add(c, "", known, renamed)
+		into.add(c, "")
 	}
 	return l
+}
+
+// lesson is a table that is being learnt.
+type lesson struct {
+	*learnt
+	known   *commands
+	renamed bool // commands may be listed under other names than their own
 }
 
 // add takes one command: name, arity, flags, first key, last key, step, ACL
 // categories, tips, key specifications, subcommands. The last four are missing in
 // older versions.
-func (l *learnt) add(c resp.Value, container string, known *commands, renamed bool) {
+func (l lesson) add(c resp.Value, container string) {
 	if len(c.Elem) < 6 || len(l.all) >= maxLearnt {
 		return
 	}
@@ -87,11 +94,11 @@ func (l *learnt) add(c resp.Value, container string, known *commands, renamed bo
 	if len(c.Elem) > 9 && container == "" {
 		subs = c.Elem[9].Elem
 	}
-	if known.shared(name) == known.unknown {
+	if l.known.shared(name) == l.known.unknown {
 		cmd := &command{name: name, class: classSticky, resend: resendLeast, wide: true}
 		if len(subs) > 0 {
 			cmd.class = classContainer
-		} else if module, reads, ok := judgeFlags(c); ok && (module || !renamed) {
+		} else if module, reads, ok := judgeFlags(c); ok && (module || !l.renamed) {
 			cmd.class = classShared
 			if reads && !module { // a module's may take what it returns (FT.CURSOR READ does)
 				cmd.resend = resendRead
@@ -100,7 +107,7 @@ func (l *learnt) add(c resp.Value, container string, known *commands, renamed bo
 		l.all[name] = cmd
 	}
 	for _, sub := range subs {
-		l.add(sub, name, known, renamed)
+		l.add(sub, name)
 	}
 }
 

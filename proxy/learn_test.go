@@ -18,7 +18,7 @@ func described(b []byte, name, flags string, firstKey int, subs ...string) []byt
 	b = resp.AppendBulk(b, name)
 	b = resp.AppendInt(b, -1)
 	b = resp.AppendArray(b, len(strings.Fields(flags)))
-	for _, f := range strings.Fields(flags) {
+	for f := range strings.FieldsSeq(flags) {
 		b = resp.AppendSimple(b, f)
 	}
 	b = resp.AppendInt(b, int64(firstKey))

@@ -241,12 +241,10 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 			s.tx.record(frame)
 		}
 		m = m&^metaWrite | metaTx
-		switch cmd.class {
-		case classSticky, classLocal, classSubscribe: // what it does to the connection takes effect at EXEC
-			if cmd == s.w.cmds.unknown {
-				s.doubt(frame)
-				break
-			}
+		switch c := cmd.class; {
+		case cmd == s.w.cmds.unknown:
+			s.doubt(frame)
+		case c == classSticky, c == classLocal, c == classSubscribe: // what it does to the connection takes effect at EXEC
 			s.sticky = true
 			s.tx.noteQueued(frame, cmd)
 		}

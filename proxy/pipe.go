@@ -386,7 +386,7 @@ func (p *pipe) deliver(reply []byte, t trust) {
 			reply = uncertainty(e.cmd, errRefusedAgain)
 		}
 	}
-	if s != nil && e.cmd == p.w.cmds.unknown && !(whole && reply[0] == '-') && e.meta&metaTx == 0 && !s.closed {
+	if s != nil && e.cmd == p.w.cmds.unknown && (!whole || reply[0] != '-') && e.meta&metaTx == 0 && !s.closed {
 		s.doubt(p.buf[p.head : p.head+int(e.n)])
 	}
 	p.release(int(e.n))

@@ -105,7 +105,7 @@ type played struct {
 
 // play sends b to a session in pieces of the given sizes, over and over, before
 // masters that answer at once.
-func play(tb testing.TB, b []byte, dedicated bool, sizes ...int) played { //nolint:revive // an option of the Server
+func play(tb testing.TB, b []byte, dedicated bool, sizes ...int) played {
 	tb.Helper()
 	r := serving(tb)
 	r.w.opts.Dedicated = dedicated
@@ -254,7 +254,7 @@ var pipeScripts = [...][]string{
 // a command to answer says b, in pieces of the given sizes. The others greet, and
 // agree to logins. Turns is how many bytes are said at each turn: as many as answer
 // what has arrived, if it is empty, and then it is filled.
-func answered(tb testing.TB, script []string, b []byte, first bool, turns *[]int, sizes ...int) string { //nolint:revive // see FuzzPipe
+func answered(tb testing.TB, script []string, b []byte, first bool, turns *[]int, sizes ...int) string {
 	tb.Helper()
 	r := serving(tb)
 	c := r.client()
@@ -299,7 +299,7 @@ type speaker struct {
 
 // listen answers for m as far as it has been asked for nothing but greetings and
 // logins; otherwise it is the speaker, if there is none yet.
-func (s *speaker) listen(m *model, first bool) { //nolint:revive // see FuzzPipe
+func (s *speaker) listen(m *model, first bool) {
 	for {
 		before := m.wire.got
 		words := m.next()
