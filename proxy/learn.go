@@ -72,6 +72,7 @@ func learn(reply resp.Value, known *commands) *learnt {
 // lesson is a table that is being learnt.
 type lesson struct {
 	*learnt
+
 	known   *commands
 	renamed bool // commands may be listed under other names than their own
 }
