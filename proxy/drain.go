@@ -18,7 +18,7 @@ func (w *worker) drain() {
 // drained reports whether a session may be closed in a drain: nothing that it
 // asked for is still to come. Subscribers would never be done.
 func (s *session) drained() bool {
-	return s.w.draining && s.inflight == 0 && len(s.in) == 0 && s.wait == waitNone && !s.tx.active
+	return s.w.draining && !s.unanswered() && len(s.in) == 0 && s.wait == waitNone && !s.tx.active
 }
 
 // endAll ends every client that is left, with an error.

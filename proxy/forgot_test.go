@@ -175,3 +175,24 @@ func TestAnnouncedLengthTakesNoMemory(t *testing.T) {
 		t.Errorf("%d bytes are set aside", n)
 	}
 }
+
+// A login does not get it a connection that lacks its state either.
+func TestForgottenStateBeforeALogin(t *testing.T) {
+	r := dedicated(t)
+	c := r.client()
+	var b *backend
+	for i := range maxSetup + 1 {
+		c.send(fmt.Sprint("CLIENT TRACKING ON BCAST PREFIX p", i))
+		if b == nil {
+			b = r.ownBackend()
+		}
+		b.reply("+OK\r\n")
+	}
+	r.hold()
+	b.wire.peerReset()
+	c.send("SELECT 1", "GET a")
+	r.serve(nodeB, 2)
+	if !c.wire.closed || r.w.stats.stateCut != 1 {
+		t.Errorf("closed: %v, %d cut off; want it cut off", c.wire.closed, r.w.stats.stateCut)
+	}
+}

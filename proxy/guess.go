@@ -109,6 +109,7 @@ type loginTurn uint8
 
 const (
 	turnNone loginTurn = iota
+	turnWait           // it waits, whatever becomes of its connection meanwhile
 	turnFree           // it may try
 	turnPaid           // it has waited, and a failure counts no more
 )
@@ -118,6 +119,10 @@ const errGuesses = "ERR too many failed logins from this address, try again in s
 // mayTry reports whether Redis may be asked about a login of the session's. If not,
 // the session waits, or was answered and handled is true.
 func (s *session) mayTry(who identity) (may, handled bool) {
+	if s.turn == turnWait {
+		s.wait = waitLogin
+		return false, false
+	}
 	if s.turn != turnNone || s.refusal != "" || s.w.pipes[who] != nil || s.own != nil && s.own.id == who {
 		return true, false
 	}
@@ -132,9 +137,10 @@ func (s *session) mayTry(who identity) (may, handled bool) {
 		return true, false
 	}
 	s.w.stats.loginsDelayed++
-	s.turn = turnPaid
+	s.turn = turnWait
 	s.wait = waitLogin
 	s.w.host.after(wait, func() {
+		s.turn = turnPaid
 		if !s.closed && s.wait == waitLogin {
 			s.mute = false
 			s.resume()

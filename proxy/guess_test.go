@@ -221,3 +221,38 @@ func TestGuessIsLoggedWithoutSecrets(t *testing.T) {
 		t.Errorf("the log holds what was sent: %s", &out)
 	}
 }
+
+// A login that waits its turn goes on waiting where the client's own connection is lost
+// meanwhile, and what is behind it does not overtake it.
+func TestDelayedLoginWhoseConnectionIsLost(t *testing.T) {
+	r := serving(t)
+	for range loginBurst + 20 {
+		r.w.guessers.failed(netip.MustParseAddr("192.0.2.1"), r.at)
+	}
+	c := r.client()
+	c.wire.name = "192.0.2.1:3"
+	c.send("WATCH k")
+	b := r.ownBackend()
+	b.expect("WATCH k")
+	b.reply("+OK\r\n")
+	c.expect("+OK\r\n")
+	c.send("AUTH right", "GET a")
+	b.wire.peerReset()
+	for _, d := range r.dials {
+		if d.p.id.pass != "" {
+			t.Fatal("the login went to Redis before its turn")
+		}
+	}
+	if c.s.wait != waitLogin {
+		t.Fatalf("it waits for %v; want its turn", c.s.wait)
+	}
+	r.advance(loginWait)
+	for len(r.dials) > 0 {
+		b = r.backend()
+	}
+	c.expect("")
+	b.expect("AUTH right")
+	b.expectNothing()
+	b.reply("+OK\r\n")
+	c.expect("+OK\r\n")
+}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -63,18 +64,11 @@ func (s *Server) Clients(ctx context.Context, limit int) ClientList {
 	seen := make(map[int64]bool) // one that moves in the table may be seen twice
 	for i, l := range s.loops {
 		w := s.workers[i]
-		total, next := -1, -1 // next is where the next piece ends; -1: with the last client
-		for next != 0 {
-			ch := make(chan []Client, 1) // one piece, sent once: the loop never waits
-			err := l.TryPost(func() {
-				if total < 0 {
-					total, next = len(w.sessions), len(w.sessions)
-				}
-				var piece []Client
-				piece, next = w.listBelow(next)
-				ch <- piece
-			})
-			var piece []Client
+		for end := math.MaxInt; end > 0; {
+			ch := make(chan listed, 1) // sent to once: the loop never waits
+			below := end
+			err := l.TryPost(func() { ch <- w.listBelow(below) })
+			var piece listed
 			if err == nil {
 				select {
 				case piece = <-ch:
@@ -86,7 +80,11 @@ func (s *Server) Clients(ctx context.Context, limit int) ClientList {
 				list.Partial = true
 				break
 			}
-			for _, c := range piece {
+			if end == math.MaxInt {
+				list.Total += piece.total
+			}
+			end = piece.next
+			for _, c := range piece.clients {
 				if !seen[c.ID] && len(list.Clients) < limit {
 					seen[c.ID] = true
 					list.Clients = append(list.Clients, c)
@@ -96,22 +94,29 @@ func (s *Server) Clients(ctx context.Context, limit int) ClientList {
 				break
 			}
 		}
-		list.Total += max(0, total)
 	}
 	slices.SortFunc(list.Clients, func(a, b Client) int { return cmp.Compare(a.ID, b.ID) })
 	return list
 }
 
+// listed is one piece of a list.
+type listed struct {
+	clients []Client
+	next    int // where the next piece ends; 0: there is none
+	total   int // clients of the loop
+}
+
 // listBelow describes the clients in the table's places below end, listPiece at most,
-// and returns where the next piece ends. The table is walked from its end, since the
+// and says where the next piece ends. The table is walked from its end, since the
 // last client takes the place of one that leaves: it was seen then.
-func (w *worker) listBelow(end int) (piece []Client, next int) {
-	end = min(end, len(w.sessions))
-	next = max(0, end-listPiece)
-	for _, s := range w.sessions[next:end] {
-		piece = append(piece, s.describe())
+func (w *worker) listBelow(end int) listed {
+	l := listed{total: len(w.sessions)}
+	end = min(end, l.total)
+	l.next = max(0, end-listPiece)
+	for _, s := range w.sessions[l.next:end] {
+		l.clients = append(l.clients, s.describe())
 	}
-	return piece, next
+	return l
 }
 
 func (s *session) describe() Client {

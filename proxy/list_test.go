@@ -60,8 +60,9 @@ func TestListMissesNobodyWhoStays(t *testing.T) {
 	seen := map[int64]bool{}
 	end, left := len(r.w.sessions), map[int64]bool{}
 	for pass := 0; end > 0; pass++ {
-		var piece []Client
-		piece, end = r.w.listBelow(end)
+		l := r.w.listBelow(end)
+		piece := l.clients
+		end = l.next
 		if len(piece) > listPiece {
 			t.Fatalf("a piece of %d; want at most %d", len(piece), listPiece)
 		}
@@ -93,6 +94,32 @@ func TestListTellsOfHeldClients(t *testing.T) {
 	for k := waitNone; k <= waitRetry; k++ {
 		if k.String() == "" && k != waitNone {
 			t.Errorf("wait %d has no name", k)
+		}
+	}
+}
+
+// A list that was given up touches nothing of what a loop still does for it; the race
+// detector sees it.
+func TestListThatIsGivenUp(t *testing.T) {
+	r := startServer(t, redistest.Single(t, redistest.Options{}))
+	r.raw()
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, l := range r.server.loops {
+		stands, goOn := make(chan struct{}), make(chan struct{})
+		if err := l.Post(func() { close(stands); <-goOn }); err != nil {
+			t.Fatal(err)
+		}
+		<-stands
+		list := r.server.Clients(over, 100)
+		done := make(chan struct{})
+		close(goOn)
+		if err := l.Post(func() { close(done) }); err != nil {
+			t.Fatal(err)
+		}
+		<-done
+		if !list.Partial {
+			t.Errorf("%+v; want it partial", list)
 		}
 	}
 }

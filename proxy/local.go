@@ -499,6 +499,10 @@ func (s *session) moveOwn(frame []byte, who identity, words []byte, moved func(p
 		p = nil
 	}
 	if p == nil {
+		if s.forgot && s.lostOwn {
+			s.cutForgotten()
+			return true
+		}
 		if s.noMoreOwn(s.w.cmds.unknown) {
 			return true
 		}

@@ -269,6 +269,9 @@ func (p *pipe) passPart(b []byte, t trust) int {
 	if !p.partial && !dropped {
 		if e.s == nil || e.meta&metaTx != 0 || e.cmd.class == classSubscribe || b[0] == '>' ||
 			e.cmd.class == classExec && e.s.tx.changes() {
+			if e.s != nil {
+				e.s.tooLong(max(len(b), p.replies.Need()))
+			}
 			return 0 // so must answers to us, a push, which belongs to nobody, and what changes the session
 		}
 		if len(e.s.parked) > 0 {

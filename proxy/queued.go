@@ -101,6 +101,9 @@ func (s *session) become(p *pipe, who identity) {
 // has answered.
 func (s *session) takeEffect(p *pipe, q *queuedEffect, who *identity) int {
 	args := resp.Args(nil, q.frame)
+	if q.cmd.class == classLocal && len(args) < 2 || q.cmd.name == "CLIENT|SETNAME" && len(args) < 3 {
+		return 1 // no Redis takes it
+	}
 	switch q.cmd.name {
 	case "SELECT":
 		if db, err := strconv.Atoi(string(args[1])); err == nil && db >= 0 {

@@ -73,6 +73,7 @@ func (s *session) redirect(p *pipe, frame []byte, cmd *command) {
 			client := resp.AppendCommand(nil, args...)
 			args[at] = strconv.AppendInt(nil, int64(f.n), 10)
 			n := len(s.setup)
+			s.replySkip = s.mute && !s.replyOff // its handling has used it up
 			s.transmit(p, resp.AppendCommand(nil, args...), cmd)
 			if len(s.setup) > n {
 				s.setup[n] = client // as the client knows it

@@ -66,3 +66,19 @@ func TestClientThatRedirectsEndsWithItsConnection(t *testing.T) {
 		t.Errorf("ended: %v, the other: %v; want it alone", c.wire.aborted, d.wire.aborted)
 	}
 }
+
+// CLIENT REPLY SKIP holds for a command that other loops are asked about first.
+func TestRedirectWithoutReply(t *testing.T) {
+	r := serving(t)
+	d, c := r.client(), r.client()
+	d.send("SUBSCRIBE ch")
+	b := r.ownBackend()
+	b.expect("SUBSCRIBE ch")
+	b.reply(subscribedRESP2)
+	c.send("CLIENT REPLY SKIP", "CLIENT TRACKING ON REDIRECT 1", "ECHO x")
+	o := r.ownBackend()
+	r.turn()
+	o.expect("CLIENT TRACKING ON REDIRECT 7", "ECHO x")
+	o.reply("+OK\r\n$1\r\nx\r\n")
+	c.expect("$1\r\nx\r\n")
+}

@@ -192,7 +192,7 @@ func (s *session) finish() {
 	case !s.eof:
 	case s.blocked(), s.stream != streamOff && len(s.in) == 0: // neither will ever end
 		s.depart()
-	case s.inflight > 0 || len(s.parked) > 0 || len(s.kept) > 0 || s.wait == waitLogin:
+	case s.unanswered() || len(s.parked) > 0 || s.wait == waitLogin:
 	case s.wait == waitNone || len(s.in) == 0:
 		s.end()
 	}

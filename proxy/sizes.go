@@ -210,8 +210,8 @@ func (s *session) unstow() bool {
 	return true
 }
 
-// tooLong cuts off a subscriber for whom one message alone is past the hard limit,
-// before n bytes of it were collected.
+// tooLong cuts off a client for whom a message, or a reply that must be seen whole, is
+// past the hard limit alone, before n bytes of it were collected.
 func (s *session) tooLong(n int) {
 	if l, hard := s.outputLimit(); l.Hard > 0 && s.pending()+n >= l.Hard && !s.closing {
 		s.cut(hard, s.pending()+n)

@@ -486,3 +486,19 @@ func TestStowedCommandsStayInOrder(t *testing.T) {
 		b.reply("+OK\r\n")
 	}
 }
+
+// EXEC's reply is collected where it tells what has become of the connection, but not
+// for ever.
+func TestCollectedReplyOfExecIsBounded(t *testing.T) {
+	r := serving(t)
+	r.w.sizes.large = 100
+	r.w.sizes.out.Normal = OutputLimit{Hard: 1000}
+	c := r.client()
+	c.send("MULTI", "SELECT 1", "GET a", "EXEC")
+	b := r.ownBackend()
+	b.expect("MULTI", "SELECT 1", "GET a", "EXEC")
+	b.reply("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n$100000\r\n" + strings.Repeat("x", 500))
+	if !c.wire.aborted {
+		t.Error("the client is not cut off")
+	}
+}

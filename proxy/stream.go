@@ -31,12 +31,16 @@ const errBrokeOff = "MASTERDOWN the connection to the master was lost in the mid
 // the session must wait.
 func (s *session) startStream(b []byte) int {
 	cmd := s.w.find(b)
-	if cmd.class == classDenied || cmd.class == classLocal { // the latter have no use for such an argument
+	// Local ones have no use for such an argument, and what a queued SUBSCRIBE does is
+	// known only if it is kept.
+	queued := cmd.class == classSubscribe && s.tx.active && !s.tx.void
+	if cmd.class == classDenied || cmd.class == classLocal || queued {
 		if s.unanswered() {
 			s.wait = waitDrain
 			return 0
 		}
-		if cmd.class == classLocal {
+		s.tx.refused = s.tx.refused || s.tx.active
+		if cmd.class != classDenied {
 			return s.discard(b, "ERR '"+displayName(cmd.name)+"' with more than "+sizeText(s.w.sizes.large)+" of arguments is refused by the proxy (sentinelproxy)")
 		}
 		return s.discard(b, string(bytes.TrimSpace(denial(cmd)[1:])))
@@ -54,6 +58,9 @@ func (s *session) startStream(b []byte) int {
 			s.heldSince = 0
 		}
 		s.w.stats.rejected++
+		if s.tx.active {
+			s.failQueued()
+		}
 		return s.discard(b, s.w.noMaster())
 	}
 	s.expired = false
@@ -100,10 +107,6 @@ func (s *session) startStream(b []byte) int {
 	case classWatch:
 		s.watching = true
 	case classSubscribe:
-		if s.tx.active {
-			s.sticky = true
-			break
-		}
 		s.subCalls++
 		m |= metaOrder
 	case classSticky, classMulti, classUnwatch, classWait, classLocal, classDenied, classContainer:

@@ -39,10 +39,11 @@ const (
 )
 
 // takesFrame looks at what came on the session's own pipe while it subscribes
-// or is subscribed: messages and confirmations are not replies to commands in
-// the queue's sense. It returns true if it has dealt with the frame.
+// or is subscribed, or may be by what follows a refused MULTI: messages and
+// confirmations are not replies to commands in the queue's sense. It returns true if it
+// has dealt with the frame.
 func (s *session) takesFrame(p *pipe, frame []byte) bool {
-	if s.subCalls == 0 && len(s.subs) == 0 && s.restoreSub == 0 {
+	if s.subCalls == 0 && len(s.subs) == 0 && s.restoreSub == 0 && !s.tx.void {
 		return false
 	}
 	if s.who.proto == 3 {

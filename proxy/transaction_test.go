@@ -253,3 +253,39 @@ func TestConnectionOfAFailedExecIsNotUsedAgain(t *testing.T) {
 	d.send("KEYS a")
 	r.backend().expect("KEYS a")
 }
+
+// Where MULTI was refused, a SUBSCRIBE behind it is answered by a push in RESP3.
+func TestSubscribeBehindARefusedMulti(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("HELLO 3")
+	r.backend()
+	r.turn()
+	c.wire.got = nil
+	c.send("MULTI", "SUBSCRIBE a b", "GET k")
+	b := r.ownBackend()
+	b.expect("MULTI", "SUBSCRIBE a b", "GET k")
+	pushes := ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n"
+	b.reply("-NOPERM no\r\n" + pushes + "$1\r\nv\r\n")
+	c.expect("-NOPERM no\r\n" + pushes + "$1\r\nv\r\n")
+	if c.s.inflight != 0 || len(c.s.subs) != 2 {
+		t.Errorf("%d under way, %d subscriptions; want 0 and 2", c.s.inflight, len(c.s.subs))
+	}
+	c.send("GET l")
+	b.expect("GET l")
+	b.reply("$1\r\nw\r\n")
+	c.expect("$1\r\nw\r\n")
+}
+
+// A server that takes what Redis refuses must not bring the proxy down.
+func TestQueuedCommandsWithoutArguments(t *testing.T) {
+	for _, cmd := range []string{"SELECT", "CLIENT SETNAME", "AUTH", "HELLO", "SUBSCRIBE"} {
+		r := serving(t)
+		c := r.client()
+		c.send("MULTI", cmd, "EXEC")
+		b := r.ownBackend()
+		b.expect("MULTI", cmd, "EXEC")
+		b.reply("+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n")
+		c.expect("+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n")
+	}
+}

@@ -181,3 +181,13 @@ func TestAppendErrorStaysALine(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// Attributes of attributes nest like anything else.
+func TestDecodeDepthOfAttributes(t *testing.T) {
+	if _, _, err := Decode([]byte(strings.Repeat("|0\r\n", 2*maxDepth) + "+OK\r\n")); err == nil {
+		t.Error("attributes without end were followed")
+	}
+	if v, _, err := Decode([]byte("|1\r\n+a\r\n+b\r\n+OK\r\n")); err != nil || string(v.Str) != "OK" {
+		t.Errorf("%q, %v; want the value behind its attribute", v.Str, err)
+	}
+}

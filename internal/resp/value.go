@@ -67,7 +67,7 @@ func decode(b []byte, depth int) (Value, int, error) {
 			p += k
 		}
 		if v.Type == '|' {
-			next, k, err := decode(b[p:], depth)
+			next, k, err := decode(b[p:], depth+1)
 			return next, p + k, err
 		}
 		return v, p, nil
