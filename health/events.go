@@ -65,11 +65,12 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	if after != nil {
 		page.Next = *after
 	}
+	last := s.o.Events.Last() // before the look: what comes in between is seen by the next
 	page.Events, page.Missed = s.o.Events.Since(page.Next, limit)
 	if n := len(page.Events); n > 0 {
 		page.Next = page.Events[n-1].ID
 	} else {
-		page.Events, page.Next = []events.Event{}, s.o.Events.Last()
+		page.Events, page.Next = []events.Event{}, last
 	}
 	s.writeJSON(w, page)
 }

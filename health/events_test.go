@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -304,4 +305,38 @@ func TestSlowFollowerIsCut(t *testing.T) {
 	}
 	waitOpen(1)
 	waitOpen(0)
+}
+
+// Who polls loses nothing, also of what is published while a poll finds nothing: each
+// round has one event that comes at another moment of it.
+func TestEventsPolledWhilePublished(t *testing.T) {
+	stream, s, _ := startEvents(t)
+	const rounds = 5_000
+	round := make(chan int)
+	var publishing sync.WaitGroup
+	defer publishing.Wait()
+	defer close(round)
+	publishing.Go(func() {
+		var spun atomic.Int64
+		for i := range round {
+			for range i % 2000 {
+				spun.Add(1)
+			}
+			stream.Publish("", events.ConfigReloaded{Applied: i})
+		}
+	})
+	next, seen := stream.First(), uint64(0)
+	for i := range rounds {
+		round <- i
+		w := httptest.NewRecorder()
+		s.events(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/events?since="+strconv.FormatUint(next, 10), http.NoBody))
+		var p page
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
+			t.Fatal(err)
+		}
+		seen += uint64(len(p.Events)) + p.Missed
+		if next = p.Next; next-stream.First() != seen {
+			t.Fatalf("round %d: told of %d events, and to go on behind the %dth", i, seen, next-stream.First())
+		}
+	}
 }

@@ -168,7 +168,7 @@ func TestManualPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range strings.Fields(cmd.LocalFlags().FlagUsages()) {
+	for f := range strings.FieldsSeq(cmd.LocalFlags().FlagUsages()) {
 		if strings.HasPrefix(f, "--") && !strings.Contains(plain, "\n.B \""+strings.TrimRight(f, ",;")) && !strings.Contains(plain, f) {
 			t.Errorf("the page of run does not tell of %s", f)
 		}

@@ -121,8 +121,8 @@ func pattern(b []byte, at int) {
 	}
 }
 
-// send writes a command whose last argument is a value of n bytes.
-func (c *sizesConn) send(n int, words ...string) {
+// send writes a command whose last argument is the largest value.
+func (c *sizesConn) send(words ...string) {
 	c.tb.Helper()
 	_ = c.SetDeadline(time.Now().Add(sizesWait))
 	w := bufio.NewWriterSize(c, 256<<10)
@@ -130,15 +130,15 @@ func (c *sizesConn) send(n int, words ...string) {
 	for _, s := range words {
 		fmt.Fprintf(w, "$%d\r\n%s\r\n", len(s), s)
 	}
-	fmt.Fprintf(w, "$%d\r\n", n)
+	fmt.Fprintf(w, "$%d\r\n", largestValue)
 	piece := make([]byte, 182000) // of whole periods of the pattern
 	pattern(piece, 0)
-	for left := n; left > 0; left -= len(piece) {
+	for left := largestValue; left > 0; left -= len(piece) {
 		_, _ = w.Write(piece[:min(left, len(piece))])
 	}
 	_, _ = w.WriteString("\r\n")
 	if err := w.Flush(); err != nil {
-		c.tb.Fatalf("%s of %d bytes: %v", words[0], n, err)
+		c.tb.Fatalf("%s of %d bytes: %v", words[0], largestValue, err)
 	}
 }
 
@@ -202,7 +202,7 @@ func TestLargestValuesNeedLittleMemory(t *testing.T) {
 			c.want("+PONG")
 			idle := resident(t, pid, "VmRSS")
 			ok := func(f func()) { stays(t, pid, idle, f) }
-			ok(func() { c.send(largestValue, "SET", "k"); c.want("+OK") })
+			ok(func() { c.send("SET", "k"); c.want("+OK") })
 			ok(func() { c.say("GET k"); c.value(largestValue, nil) })
 			ok(func() { // a slow reader, and others beside it
 				other := dialSizes(t, s.addr)
@@ -223,21 +223,21 @@ func TestLargestValuesNeedLittleMemory(t *testing.T) {
 			}
 			ok(func() {
 				c.say("MULTI")
-				c.send(largestValue, "SET", "k")
+				c.send("SET", "k")
 				c.say("GET k")
 				c.say("EXEC")
 				c.want("+OK", "+QUEUED", "+QUEUED", "*2", "+OK")
 				c.value(largestValue, nil)
 			})
-			ok(func() { c.send(largestValue, "SETRANGE", "k", "0"); c.want(":" + strconv.Itoa(largestValue)) })
+			ok(func() { c.send("SETRANGE", "k", "0"); c.want(":" + strconv.Itoa(largestValue)) })
 			ok(func() {
 				c.say("DEL k")
-				c.send(largestValue, "APPEND", "k")
+				c.send("APPEND", "k")
 				c.want(":1", ":"+strconv.Itoa(largestValue))
 			})
 			ok(func() {
 				c.say("DEL k")
-				c.send(largestValue, "EVAL", "return #ARGV[1]", "0")
+				c.send("EVAL", "return #ARGV[1]", "0")
 				c.want(":1", ":"+strconv.Itoa(largestValue))
 			})
 		})
@@ -264,7 +264,7 @@ func TestHeldLargestValueNeedsLittleMemory(t *testing.T) {
 		code, _ := get(t, addrOf(s.admin), "/readyz")
 		return code != 200
 	})
-	stays(t, pid, idle, func() { c.send(largestValue, "SET", "k"); c.want("+OK") })
+	stays(t, pid, idle, func() { c.send("SET", "k"); c.want("+OK") })
 	now := stable(t, g)
 	if now.Addr() == old.Addr() {
 		t.Fatal("there was no failover")

@@ -82,10 +82,11 @@ func (r *reloader) secrets() (doubtful bool) {
 		}
 	}
 
-	bad := ""
-	for _, m := range mistakes {
-		bad += m.String() + "\n"
+	lines := make([]string, len(mistakes))
+	for i, m := range mistakes {
+		lines[i] = m.String()
 	}
+	bad := strings.Join(lines, "\n")
 	again := bad == r.bad
 	if !again {
 		if bad == "" && r.badTold {

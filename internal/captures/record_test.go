@@ -32,16 +32,19 @@ const script = "return {KEYS[1], ARGV[1], 1, {ok='fine'}, false}"
 // recorded are the sessions: each client talks as its users have it talk, to addr.
 func recorded() map[string]func(tb testing.TB, addr string) {
 	return map[string]func(testing.TB, string){
-		"go-redis-resp2":         func(tb testing.TB, addr string) { goRedis(tb, addr, 2) },
-		"go-redis-resp3":         func(tb testing.TB, addr string) { goRedis(tb, addr, 3) },
-		"go-redis-pubsub-resp2":  func(tb testing.TB, addr string) { goRedisPubSub(tb, addr, 2) },
-		"go-redis-pubsub-resp3":  func(tb testing.TB, addr string) { goRedisPubSub(tb, addr, 3) },
-		"go-redis-big":           goRedisBig,
-		"rueidis":                ofRueidis,
-		"redigo":                 ofRedigo,
-		"redis-cli-resp2":        func(tb testing.TB, addr string) { cli(tb, addr, cliCommands) },
-		"redis-cli-resp3":        func(tb testing.TB, addr string) { cli(tb, addr, cliCommands, "-3") },
-		"redis-cli-command":      func(tb testing.TB, addr string) { cli(tb, addr, "COMMAND INFO GET EVAL CLIENT\nCOMMAND DOCS PING\n") },
+		"go-redis-resp2":        func(tb testing.TB, addr string) { tb.Helper(); goRedis(tb, addr, 2) },
+		"go-redis-resp3":        func(tb testing.TB, addr string) { tb.Helper(); goRedis(tb, addr, 3) },
+		"go-redis-pubsub-resp2": func(tb testing.TB, addr string) { tb.Helper(); goRedisPubSub(tb, addr, 2) },
+		"go-redis-pubsub-resp3": func(tb testing.TB, addr string) { tb.Helper(); goRedisPubSub(tb, addr, 3) },
+		"go-redis-big":          goRedisBig,
+		"rueidis":               ofRueidis,
+		"redigo":                ofRedigo,
+		"redis-cli-resp2":       func(tb testing.TB, addr string) { tb.Helper(); cli(tb, addr, cliCommands) },
+		"redis-cli-resp3":       func(tb testing.TB, addr string) { tb.Helper(); cli(tb, addr, cliCommands, "-3") },
+		"redis-cli-command": func(tb testing.TB, addr string) {
+			tb.Helper()
+			cli(tb, addr, "COMMAND INFO GET EVAL CLIENT\nCOMMAND DOCS PING\n")
+		},
 		"redis-benchmark":        benchmark,
 		"redis-benchmark-values": benchmarkValues,
 		"inline":                 inline,
@@ -64,14 +67,16 @@ INFO sentinel
 ROLE
 `, "NAME", name)
 	return map[string]func(testing.TB, string){
-		"sentinel-redis-cli":       func(tb testing.TB, addr string) { cli(tb, addr, commands) },
-		"sentinel-redis-cli-resp3": func(tb testing.TB, addr string) { cli(tb, addr, commands, "-3") },
+		"sentinel-redis-cli":       func(tb testing.TB, addr string) { tb.Helper(); cli(tb, addr, commands) },
+		"sentinel-redis-cli-resp3": func(tb testing.TB, addr string) { tb.Helper(); cli(tb, addr, commands, "-3") },
 		"sentinel-go-redis": func(tb testing.TB, addr string) {
+			tb.Helper()
 			c := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: name, SentinelAddrs: []string{addr}})
 			defer c.Close()
 			must(tb, c.Ping(tb.Context()).Err())
 		},
 		"sentinel-rueidis": func(tb testing.TB, addr string) {
+			tb.Helper()
 			c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, Sentinel: rueidis.SentinelOption{MasterSet: name}})
 			must(tb, err)
 			c.Close()
@@ -316,7 +321,9 @@ func ofRueidis(tb testing.TB, addr string) {
 		}
 	}
 	end()
-	<-ended
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		tb.Errorf("a subscription that we ended: %v", err)
+	}
 }
 
 func ofRedigo(tb testing.TB, addr string) {

@@ -71,7 +71,7 @@ func (t *tape) relay(ctx context.Context, r *recording, client net.Conn, target 
 }
 
 // copy passes on what from says until it ends.
-func (r *recording) copy(to, from net.Conn, client bool) { //nolint:revive // whose words they are
+func (r *recording) copy(to, from net.Conn, client bool) {
 	b := make([]byte, 16<<10)
 	for {
 		n, err := from.Read(b)
@@ -82,7 +82,7 @@ func (r *recording) copy(to, from net.Conn, client bool) { //nolint:revive // wh
 	}
 }
 
-func (r *recording) keep(b []byte, client bool) { //nolint:revive // whose words they are
+func (r *recording) keep(b []byte, client bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	kept := &r.out

@@ -137,7 +137,7 @@ func (o OutputLimit) String() string {
 }
 
 // OutputLimit returns the limit of a class: the one that was given, or the default.
-func (m *Master) OutputLimit(class OutputClass) OutputLimit {
+func (m Master) OutputLimit(class OutputClass) OutputLimit {
 	for _, o := range m.Output {
 		if o.Class == class {
 			return o

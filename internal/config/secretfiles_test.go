@@ -15,8 +15,9 @@ func TestReadSecrets(t *testing.T) {
 			{Name: "a", Redis: Login{PasswordFile: "r", Password: "r1"}, Sentinel: Login{PasswordFile: "s", Password: "s1"}},
 			{Name: "b", Sentinel: Login{PasswordFile: "s", Password: "s1"}},
 		},
+		Webhooks: []Webhook{{Name: "pager", SecretFile: "w", Secret: "w1"}, {Name: "unsigned"}},
 	}
-	held := map[string]string{"token": "the new token, long\n", "r": "r2\n", "s": "s1\n"}
+	held := map[string]string{"token": "the new token, long\n", "r": "r2\n", "s": "s1\n", "w": "w2\n"}
 	read := func(path string) ([]byte, error) {
 		s, ok := held[path]
 		if !ok {
@@ -29,11 +30,14 @@ func TestReadSecrets(t *testing.T) {
 	if len(bad) > 0 {
 		t.Fatal(bad)
 	}
-	want := []Change{{Setting: "control.token_file", Live: true}, {Master: "a", Setting: "redis.password_file", Live: true}}
+	want := []Change{{Setting: "control.token_file", Live: true}, {Setting: "webhooks", Live: true}, {Master: "a", Setting: "redis.password_file", Live: true}}
 	if got := Changes(cfg, next); !reflect.DeepEqual(got, want) {
 		t.Errorf("changes %v; want %v", got, want)
 	}
-	if cfg.Masters[0].Redis.Password != "r1" {
+	if got := next.Webhooks; len(got) != 2 || got[0].Secret != "w2" || got[1].Secret != "" {
+		t.Errorf("webhooks' secrets %q and %q; want the new one, and none", got[0].Secret.Reveal(), got[1].Secret.Reveal())
+	}
+	if cfg.Masters[0].Redis.Password != "r1" || cfg.Webhooks[0].Secret != "w1" {
 		t.Error("the configuration that was passed has changed")
 	}
 
@@ -42,11 +46,12 @@ func TestReadSecrets(t *testing.T) {
 	}{
 		"gone":            {"r", "", "r: cannot read the file: file does not exist"},
 		"empty":           {"s", "\n", "s: the file is empty"},
+		"webhook's":       {"w", "\n", "w: the file is empty"},
 		"two lines":       {"r", "secret\nmore\n", "r: the file holds more than one line"},
 		"too short token": {"token", "short", "token: it holds 5 characters; want 16 or more"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			held := map[string]string{"token": "the old token, long\n", "r": "r1\n", "s": "s1\n"}
+			held := map[string]string{"token": "the old token, long\n", "r": "r1\n", "s": "s1\n", "w": "w1\n"}
 			held[tt.file] = tt.holds
 			if tt.holds == "" {
 				delete(held, tt.file)
