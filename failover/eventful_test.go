@@ -160,6 +160,13 @@ func TestReplicaLag(t *testing.T) {
 		if got := p.replica("r:1", replica); got != "" {
 			told = append(told, fmt.Sprintf("%d %s", s, got))
 		}
+		if want, ok := map[int64]lag{
+			5:  {400, time.Second}, // to the second: it has what the master had at the last sample but one
+			19: {10_400, 11 * time.Second},
+			29: {20_400, 21 * time.Second},
+		}[s]; ok && p.lags()["r:1"] != want {
+			t.Errorf("second %d: lag %+v; want %+v", s, p.lags()["r:1"], want)
+		}
 	}
 	if len(told) != 2 || !strings.HasPrefix(told[0], "18 ReplicaLagging{Replica:r:1 Lag:10000 Bytes:9400 LinkUp:true}") || !strings.Contains(told[1], "ReplicaCaughtUp{Replica:r:1 After:") {
 		t.Errorf("told %q", told)
@@ -173,6 +180,21 @@ func TestReplicaLag(t *testing.T) {
 		if got := p.master("m:1", 59_000) + p.replica("r:1", 59_000); got != "" {
 			t.Errorf("idle: %s", got)
 		}
+	}
+	if got := p.lags(); len(got) != 1 || got["r:1"] != (lag{}) {
+		t.Errorf("idle: %+v", got)
+	}
+	// Whose lag is not known has none: one that does not answer, one of another master.
+	if p.replica("r:2", 1); len(p.lags()) != 2 {
+		t.Errorf("two replicas: %+v", p.lags())
+	}
+	p.gone("r:2")
+	if _, ok := p.lags()["r:2"]; ok {
+		t.Errorf("a silent one: %+v", p.lags())
+	}
+	p.watch([]topology.Addr{"m:1"})
+	if len(p.lags()) != 0 {
+		t.Errorf("a forgotten one: %+v", p.lags())
 	}
 }
 
