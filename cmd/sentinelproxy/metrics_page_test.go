@@ -5,9 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -20,6 +18,7 @@ import (
 	"github.com/sentinelproxy/sentinelproxy/events"
 	"github.com/sentinelproxy/sentinelproxy/internal/certtest"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
+	"github.com/sentinelproxy/sentinelproxy/internal/metricspage"
 	"github.com/sentinelproxy/sentinelproxy/sentinel/sentineltest"
 )
 
@@ -74,57 +73,13 @@ func family(families []*dto.MetricFamily, name string) *dto.MetricFamily {
 	return nil
 }
 
-// described is one row of the page.
-type described struct {
-	typ, unit string
-	labels    map[string][]string // with the values that the page lists; nil: it lists none
-}
-
-// metricsPage reads the tables of docs/metrics.md.
-func metricsPage(tb testing.TB) map[string]described {
-	tb.Helper()
-	page, err := os.ReadFile("../../docs/metrics.md")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	label := regexp.MustCompile("`([a-z_]+)`(?: \\(([^)]*)\\))?")
-	rows := make(map[string]described)
-	for line := range strings.Lines(string(page)) {
-		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
-		name, isRow := strings.CutPrefix(strings.TrimSpace(cells[0]), "`")
-		if !isRow || !strings.HasPrefix(line, "|") {
-			continue
-		}
-		name = strings.TrimSuffix(name, "`")
-		if len(cells) != 6 {
-			tb.Errorf("%s: a row of %d cells; want metric, type, unit, labels, meaning, when it rises", name, len(cells))
-			continue
-		}
-		if _, twice := rows[name]; twice {
-			tb.Errorf("%s is listed twice", name)
-		}
-		d := described{typ: strings.TrimSpace(cells[1]), unit: strings.TrimSpace(cells[2]), labels: make(map[string][]string)}
-		for _, m := range label.FindAllStringSubmatch(cells[3], -1) {
-			d.labels[m[1]] = nil
-			if m[2] != "" {
-				d.labels[m[1]] = strings.Split(m[2], ", ")
-			}
-		}
-		if d.unit == "" || strings.TrimSpace(cells[4]) == "" {
-			tb.Errorf("%s: no unit or no meaning", name)
-		}
-		rows[name] = d
-	}
-	return rows
-}
-
 // gathered is what a registry says of one metric.
-func gathered(f *dto.MetricFamily) described {
-	d := described{typ: strings.ToLower(f.GetType().String()), labels: make(map[string][]string)}
+func gathered(f *dto.MetricFamily) metricspage.Metric {
+	d := metricspage.Metric{Type: strings.ToLower(f.GetType().String()), Labels: make(map[string][]string)}
 	for _, m := range f.GetMetric() {
 		for _, l := range m.GetLabel() {
-			if !slices.Contains(d.labels[l.GetName()], l.GetValue()) {
-				d.labels[l.GetName()] = append(d.labels[l.GetName()], l.GetValue())
+			if !slices.Contains(d.Labels[l.GetName()], l.GetValue()) {
+				d.Labels[l.GetName()] = append(d.Labels[l.GetName()], l.GetValue())
 			}
 		}
 	}
@@ -151,7 +106,10 @@ func occasional() []string { return []string{"severity", "cert_role", "role", "l
 // docs/metrics.md is the one list of metrics beside the code: names, types, units, labels
 // and the values of those that have a fixed set.
 func TestMetricsPage(t *testing.T) {
-	page := metricsPage(t)
+	page, err := metricspage.Read("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	families, err := measured(t).registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -165,28 +123,28 @@ func TestMetricsPage(t *testing.T) {
 			}
 			continue
 		}
-		if got.typ != want.typ {
-			t.Errorf("%s is a %s; the page says %s", name, got.typ, want.typ)
+		if got.Type != want.Type {
+			t.Errorf("%s is a %s; the page says %s", name, got.Type, want.Type)
 		}
-		if unit := unitOf(name); unit != "" && unit != want.unit || unit == "" && slices.Contains([]string{"seconds", "bytes", "Unix seconds"}, want.unit) {
-			t.Errorf("%s: the page says %q; its name says %q", name, want.unit, unit)
+		if unit := unitOf(name); unit != "" && unit != want.Unit || unit == "" && slices.Contains([]string{"seconds", "bytes", "Unix seconds"}, want.Unit) {
+			t.Errorf("%s: the page says %q; its name says %q", name, want.Unit, unit)
 		}
-		if _, has := got.labels["master_name"]; has == ofProcess(name) {
+		if _, has := got.Labels["master_name"]; has == ofProcess(name) {
 			t.Errorf("%s: labelled master_name: %v; want the opposite", name, has)
 		}
-		delete(got.labels, "master_name") // of all others, as the page says at its top
-		if a, b := slices.Sorted(maps.Keys(got.labels)), slices.Sorted(maps.Keys(want.labels)); !slices.Equal(a, b) {
+		delete(got.Labels, "master_name") // of all others, as the page says at its top
+		if a, b := slices.Sorted(maps.Keys(got.Labels)), slices.Sorted(maps.Keys(want.Labels)); !slices.Equal(a, b) {
 			t.Errorf("%s has the labels %v; the page says %v", name, a, b)
 			continue
 		}
-		for l, values := range want.labels {
-			for _, v := range got.labels[l] {
+		for l, values := range want.Labels {
+			for _, v := range got.Labels[l] {
 				if values != nil && !slices.Contains(values, v) {
 					t.Errorf("%s has %s=%q, which the page does not list", name, l, v)
 				}
 			}
 			for _, v := range values {
-				if !slices.Contains(got.labels[l], v) && !slices.Contains(occasional(), l) {
+				if !slices.Contains(got.Labels[l], v) && !slices.Contains(occasional(), l) {
 					t.Errorf("the page lists %s=%q of %s, which is not there", l, v, name)
 				}
 			}
