@@ -107,6 +107,12 @@ soak: ## drill SOAK (200) failovers of mixed kinds on real Redis, half an hour, 
 examples: ## check the Kubernetes manifests and the workflow, in a module of its own
 	cd examples/validate && go vet ./... && go test ./...
 
+.PHONY: rules
+rules: ## check the metrics' names, Prometheus' rules and Grafana's dashboard, with promtool (installs it if it can)
+	@scripts/need promtool
+	go test ./internal/metricspage ./examples/prometheus ./examples/grafana
+	go test ./cmd/sentinelproxy -run '^TestMetrics'
+
 .PHONY: man
 man: ## write the manual pages into bin/man
 	go run ./cmd/sentinelproxy man --dir bin/man
@@ -131,13 +137,13 @@ lint: ## run golangci-lint (builds it the first time)
 
 .PHONY: tools
 tools: ## install what the other targets use
-	@scripts/need redis-server redis-sentinel redis-benchmark gcc haproxy nutcracker
+	@scripts/need redis-server redis-sentinel redis-benchmark gcc haproxy nutcracker promtool
 	@scripts/lint version
 
 .PHONY: check
 check: SOAK = 10
 check: SOAKSLO = max-pause=any
-check: fmt-check vet lint examples test fuzz demo soak ## everything CI runs, in its order
+check: fmt-check vet lint examples rules test fuzz demo soak ## everything CI runs, in its order
 
 .PHONY: clean
 clean: ## remove what was built

@@ -98,8 +98,9 @@ type Controller struct {
 	failovers []record // ended ones that changed the pair or went down, oldest first
 	cleared   []record // ended holds that were no failover, oldest first
 	holding   time.Time
-	lastHold  route.Failover // the last that ended, of whatever outcome
-	doing     string         // the step of the switchover under way; "" if there is none
+	lastHold  route.Failover        // the last that ended, of whatever outcome
+	doing     string                // the step of the switchover under way; "" if there is none
+	lags      map[topology.Addr]lag // replaced, never changed
 }
 
 // record is an ended hold and the wall-clock time of its start.
@@ -301,6 +302,7 @@ func (c *Controller) apply(ctx context.Context, a route.Action) {
 	case route.Watch:
 		c.monitor.watch(ctx, a.Addrs, a.Every)
 		c.nodes.watch(a.Addrs)
+		c.keepLags()
 	case route.AskNodes:
 		c.monitor.ask(a.Addrs)
 	case route.AskSentinels:
@@ -341,6 +343,11 @@ func (c *Controller) apply(ctx context.Context, a route.Action) {
 func (c *Controller) finish(f route.Failover) {
 	c.metrics.failovers.WithLabelValues(f.Outcome.String()).Inc()
 	c.metrics.duration.WithLabelValues(f.Outcome.String()).Observe(f.Took.Seconds())
+	if f.Outcome == route.OutcomeFollowed {
+		for _, p := range f.Phases {
+			c.metrics.phases.WithLabelValues(p.Name).Observe(p.After.Seconds())
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lastHold = f

@@ -224,18 +224,20 @@ func TestControllerMetrics(t *testing.T) {
 		}
 	}
 	for key, want := range map[string]float64{
-		"sentinelproxy_route_state serving":                1,
-		"sentinelproxy_route_state holding":                0,
-		"sentinelproxy_route_state down":                   0,
-		"sentinelproxy_master_config_epoch":                9,
-		"sentinelproxy_master_info " + string(a.addr):      1,
-		"sentinelproxy_follow_mode majority":               1,
-		"sentinelproxy_follow_mode fast":                   0,
-		"sentinelproxy_route_ahead":                        0,
-		"sentinelproxy_demotions_total done":               0,
-		"sentinelproxy_failovers_total followed":           0,
-		"sentinelproxy_holds_total lease_ended":            0,
-		"sentinelproxy_failover_duration_seconds followed": 0,
+		"sentinelproxy_route_state serving":                     1,
+		"sentinelproxy_route_state holding":                     0,
+		"sentinelproxy_route_state down":                        0,
+		"sentinelproxy_master_config_epoch":                     9,
+		"sentinelproxy_master_info " + string(a.addr):           1,
+		"sentinelproxy_follow_mode majority":                    1,
+		"sentinelproxy_follow_mode fast":                        0,
+		"sentinelproxy_route_ahead":                             0,
+		"sentinelproxy_demotions_total done":                    0,
+		"sentinelproxy_failovers_total followed":                0,
+		"sentinelproxy_holds_total lease_ended":                 0,
+		"sentinelproxy_failover_duration_seconds followed":      0,
+		"sentinelproxy_node_up " + string(a.addr):               1,
+		"sentinelproxy_node_info " + string(a.addr) + " master": 1,
 	} {
 		if v, ok := got[key]; !ok || v != want {
 			t.Errorf("%s = %v, present %v; want %v", key, v, ok, want)

@@ -54,12 +54,21 @@ func (c *Controller) tellFinished(f route.Failover) {
 	c.opts.Tell(changed)
 }
 
+// keepLags puts how far the replicas are behind where a scrape sees it.
+func (c *Controller) keepLags() {
+	lags := c.nodes.lags()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lags = lags
+}
+
 // tellOf publishes what an event that the machine has taken says of the nodes.
 func (c *Controller) tellOf(ev route.Event) {
 	if seen, ok := ev.(route.NodeSeen); ok {
 		for _, b := range c.nodes.seen(c.last.Master, c.last.State == topology.Serving, seen) {
 			c.opts.Tell(b)
 		}
+		c.keepLags()
 	}
 	if d, ok := ev.(route.Demoted); ok && d.Outcome == route.DemotionDone {
 		c.opts.Tell(events.OldMasterDemoted{Node: d.Target, Master: d.Master})

@@ -33,9 +33,7 @@ func TestControllerTellsEvents(t *testing.T) {
 	b := newFake(t, func(string) string { return followerOf(a.addr) })
 	r := rigged(t, Options{Policy: route.Policy{HoldMax: route.After(300 * time.Millisecond)}})
 	r.serves(t, a.addr, func() topology.Observation { return agree(a.addr, 1, b.addr) })
-	if got := kinds(r.events()); got != "RouteChanged" {
-		t.Fatalf("at the start: %s", got)
-	}
+	eventually(t, "what is told at the start", func() bool { return kinds(r.events()) == "RouteChanged" })
 	if c := r.events()[0].(events.RouteChanged); c.From != "" || c.To != a.addr || c.Epoch != 1 { //nolint:forcetypeassert // as above
 		t.Errorf("at the start: %+v", c)
 	}
@@ -44,10 +42,10 @@ func TestControllerTellsEvents(t *testing.T) {
 	b.says(roleMaster)
 	a.says(followerOf(b.addr))
 	r.serves(t, b.addr, func() topology.Observation { return agree(b.addr, 2, a.addr) })
+	eventually(t, "what is told of a failover", func() bool { // after the route is published
+		return kinds(r.events()) == "RouteChanged RouteHeld RouteReleased RouteChanged"
+	})
 	got := r.events()
-	if s := kinds(got); s != "RouteChanged RouteHeld RouteReleased RouteChanged" {
-		t.Fatalf("after a failover: %s", s)
-	}
 	if h := got[1].(events.RouteHeld); h.Master != a.addr || h.Epoch != 1 || h.Cause != "selected" || h.Why != "a failover has begun" || h.Everyday { //nolint:forcetypeassert // as above
 		t.Errorf("held: %+v", h)
 	}
@@ -60,10 +58,10 @@ func TestControllerTellsEvents(t *testing.T) {
 	eventually(t, "an open circuit", func() bool { return r.last().State == topology.Down })
 	b.says(roleMaster)
 	r.serves(t, b.addr, func() topology.Observation { return agree(b.addr, 3, a.addr) })
+	eventually(t, "what is told of an outage", func() bool {
+		return kinds(r.events()[4:]) == "RouteHeld BreakerOpened BreakerClosed RouteReleased RouteChanged"
+	})
 	got = r.events()
-	if s := kinds(got[4:]); s != "RouteHeld BreakerOpened BreakerClosed RouteReleased RouteChanged" {
-		t.Errorf("after an outage: %s", s)
-	}
 	if o, ok := got[5].(events.BreakerOpened); !ok || o.Held < 300 || o.Cause != "promoted" {
 		t.Errorf("opened: %+v", got[5])
 	}
@@ -160,6 +158,13 @@ func TestReplicaLag(t *testing.T) {
 		if got := p.replica("r:1", replica); got != "" {
 			told = append(told, fmt.Sprintf("%d %s", s, got))
 		}
+		if want, ok := map[int64]lag{
+			5:  {400, time.Second}, // to the second: it has what the master had at the last sample but one
+			19: {10_400, 11 * time.Second},
+			29: {20_400, 21 * time.Second},
+		}[s]; ok && p.lags()["r:1"] != want {
+			t.Errorf("second %d: lag %+v; want %+v", s, p.lags()["r:1"], want)
+		}
 	}
 	if len(told) != 2 || !strings.HasPrefix(told[0], "18 ReplicaLagging{Replica:r:1 Lag:10000 Bytes:9400 LinkUp:true}") || !strings.Contains(told[1], "ReplicaCaughtUp{Replica:r:1 After:") {
 		t.Errorf("told %q", told)
@@ -173,6 +178,21 @@ func TestReplicaLag(t *testing.T) {
 		if got := p.master("m:1", 59_000) + p.replica("r:1", 59_000); got != "" {
 			t.Errorf("idle: %s", got)
 		}
+	}
+	if got := p.lags(); len(got) != 1 || got["r:1"] != (lag{}) {
+		t.Errorf("idle: %+v", got)
+	}
+	// Whose lag is not known has none: one that does not answer, one of another master.
+	if p.replica("r:2", 1); len(p.lags()) != 2 {
+		t.Errorf("two replicas: %+v", p.lags())
+	}
+	p.gone("r:2")
+	if _, ok := p.lags()["r:2"]; ok {
+		t.Errorf("a silent one: %+v", p.lags())
+	}
+	p.watch([]topology.Addr{"m:1"})
+	if len(p.lags()) != 0 {
+		t.Errorf("a forgotten one: %+v", p.lags())
 	}
 }
 

@@ -14,12 +14,21 @@ type metrics struct {
 	holds     *prometheus.CounterVec
 	failovers *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
+	phases    *prometheus.HistogramVec
 	demotions *prometheus.CounterVec
 
 	switchovers     *prometheus.CounterVec
 	switchoverPause *prometheus.HistogramVec
 
-	state, epoch, master, lease, degraded, nodeUp, follow, ahead *prometheus.Desc
+	state, epoch, master, lease, degraded, follow, ahead *prometheus.Desc
+
+	nodeUp, nodeInfo, lagBytes, lagSeconds *prometheus.Desc
+}
+
+// failoverBuckets are close to each other where a pause is noticed and where Sentinel's
+// defaults put it.
+func failoverBuckets() []float64 {
+	return []float64{.002, .01, .05, .1, .2, .35, .5, 1, 1.3, 2, 3, 5, 10, 20, 40, 80}
 }
 
 // newMetrics returns metrics with every label value present from the start.
@@ -40,8 +49,13 @@ func newMetrics(group string) *metrics {
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "sentinelproxy_failover_duration_seconds", ConstLabels: labels,
 			Help:    "Time from the first sign to serving again, by outcome.",
-			Buckets: []float64{.002, .01, .05, .1, .2, .35, .5, 1, 1.3, 2, 3, 5, 10, 20, 40, 80},
+			Buckets: failoverBuckets(),
 		}, []string{"outcome"}),
+		phases: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "sentinelproxy_failover_phase_reached_seconds", ConstLabels: labels,
+			Help:    "Time from the first sign to each phase of a failover that ended with another master or epoch.",
+			Buckets: failoverBuckets(),
+		}, []string{"phase"}),
 		demotions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sentinelproxy_demotions_total", ConstLabels: labels,
 			Help: "Attempts to make a deposed master a replica, by outcome: done, skipped (nothing was sent: the roles had changed or a node was out of reach), forbidden (our account may not), failed.",
@@ -62,10 +76,17 @@ func newMetrics(group string) *metrics {
 		master:   desc("sentinelproxy_master_info", "1 for the master that is served, or was last.", "master_address"),
 		lease:    desc("sentinelproxy_lease_remaining_seconds", "Time until the lease ends unless renewed; 0 when it has ended. Absent without a lease."),
 		degraded: desc("sentinelproxy_degraded_reasons", "How many reasons the status gives for being degraded."),
-		nodeUp:   desc("sentinelproxy_node_up", "1 if the data node answered its last probe.", "node", "role"),
+		nodeUp:   desc("sentinelproxy_node_up", "1 if the data node answered its last probe.", "node"),
+		nodeInfo: desc("sentinelproxy_node_info", "1 for the role that the data node last said.", "node", "role"),
+
+		lagBytes:   desc("sentinelproxy_replica_lag_bytes", "How much of the served master's replication stream the replica has not read yet.", "node"),
+		lagSeconds: desc("sentinelproxy_replica_lag_seconds", "How long ago the served master's replication stream was where the replica is now; half a minute at most is remembered.", "node"),
 	}
 	for _, c := range route.Causes() {
 		m.holds.WithLabelValues(c.String())
+	}
+	for _, p := range route.Phases() {
+		m.phases.WithLabelValues(p)
 	}
 	for _, d := range route.Demotions() {
 		m.demotions.WithLabelValues(d.String())
@@ -89,10 +110,13 @@ func (c *Controller) Describe(ch chan<- *prometheus.Desc) {
 	m.holds.Describe(ch)
 	m.failovers.Describe(ch)
 	m.duration.Describe(ch)
+	m.phases.Describe(ch)
 	m.demotions.Describe(ch)
 	m.switchovers.Describe(ch)
 	m.switchoverPause.Describe(ch)
-	for _, d := range []*prometheus.Desc{m.state, m.epoch, m.master, m.lease, m.degraded, m.nodeUp, m.follow, m.ahead} {
+	for _, d := range []*prometheus.Desc{
+		m.state, m.epoch, m.master, m.lease, m.degraded, m.follow, m.ahead, m.nodeUp, m.nodeInfo, m.lagBytes, m.lagSeconds,
+	} {
 		ch <- d
 	}
 }
@@ -103,6 +127,7 @@ func (c *Controller) Collect(ch chan<- prometheus.Metric) {
 	m.holds.Collect(ch)
 	m.failovers.Collect(ch)
 	m.duration.Collect(ch)
+	m.phases.Collect(ch)
 	m.demotions.Collect(ch)
 	m.switchovers.Collect(ch)
 	m.switchoverPause.Collect(ch)
@@ -112,6 +137,7 @@ func (c *Controller) Collect(ch chan<- prometheus.Metric) {
 	r, until := c.machine.Route(), c.machine.LeaseUntil()
 	degraded, nodes := len(c.machine.Degraded()), c.machine.Nodes()
 	epoch, mode, ahead := c.machine.Epoch(), c.machine.Follow(), c.machine.Ahead()
+	lags := c.lags
 	c.mu.Unlock()
 
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
@@ -139,7 +165,12 @@ func (c *Controller) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(m.degraded, float64(degraded))
 	for _, n := range nodes {
-		gauge(m.nodeUp, flag(n.Role != topology.RoleUnknown || n.NoAuth), string(n.Addr), n.Role.String())
+		gauge(m.nodeUp, flag(n.Role != topology.RoleUnknown || n.NoAuth), string(n.Addr))
+		gauge(m.nodeInfo, 1, string(n.Addr), n.Role.String())
+	}
+	for addr, l := range lags {
+		gauge(m.lagBytes, float64(l.bytes), string(addr))
+		gauge(m.lagSeconds, l.late.Seconds(), string(addr))
 	}
 }
 

@@ -50,6 +50,13 @@ type nodeEntry struct {
 	clientID  int64         // of the last connection; 0: not known
 	offset    int64         // that it last told as master
 	isMaster  bool          // its last answer was master
+	lag       *lag          // of its last answer; nil: it is no replica of the master, or not known
+}
+
+// lag is how far a replica is behind the master.
+type lag struct {
+	bytes int64
+	late  time.Duration // bounded by what the samples reach back
 }
 
 func newNodeJournal() *nodeJournal {
@@ -75,12 +82,16 @@ func (j *nodeJournal) seen(master topology.Addr, serving bool, ev route.NodeSeen
 	j.out = nil
 	if master != j.master {
 		j.master, j.samples = master, nil
+		for _, n := range j.nodes {
+			n.lag = nil
+		}
 	}
 	n := j.nodes[ev.Addr]
 	if n == nil {
 		n = &nodeEntry{}
 		j.nodes[ev.Addr] = n
 	}
+	n.lag = nil
 	if ev.Role == topology.RoleUnknown {
 		if !ev.NoAuth {
 			j.silent(n, ev)
@@ -94,11 +105,22 @@ func (j *nodeJournal) seen(master topology.Addr, serving bool, ev route.NodeSeen
 	case topology.RoleReplica:
 		n.replica, n.isMaster, n.rival, n.rivalTold = true, false, 0, false
 		if ev.Master == master && len(j.samples) > 0 {
-			j.lag(n, ev)
+			j.behind(n, ev)
 		}
 	case topology.RoleUnknown:
 	}
 	return j.out
+}
+
+// lags returns how far each replica is behind, of those of which it is known.
+func (j *nodeJournal) lags() map[topology.Addr]lag {
+	all := make(map[topology.Addr]lag, len(j.nodes))
+	for a, n := range j.nodes {
+		if n.lag != nil {
+			all[a] = *n.lag
+		}
+	}
+	return all
 }
 
 func (j *nodeJournal) silent(n *nodeEntry, ev route.NodeSeen) {
@@ -170,8 +192,8 @@ func (j *nodeJournal) sample(ev route.NodeSeen) {
 	j.samples = append(j.samples, sample{ev.At, ev.Offset})
 }
 
-// lag compares a replica's offset with what the master had and when.
-func (j *nodeJournal) lag(n *nodeEntry, ev route.NodeSeen) {
+// behind compares a replica's offset with what the master had and when.
+func (j *nodeJournal) behind(n *nodeEntry, ev route.NodeSeen) {
 	newest := j.samples[len(j.samples)-1]
 	behind := newest.offset - ev.Offset
 	var late time.Duration
@@ -186,6 +208,7 @@ func (j *nodeJournal) lag(n *nodeEntry, ev route.NodeSeen) {
 		}
 		late = ev.At - since
 	}
+	n.lag = &lag{max(0, behind), late}
 	switch {
 	case n.lagging == 0 && late >= laggingFrom:
 		n.lagging = ev.At

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,6 +13,7 @@ import (
 
 // snapshot is one worker's numbers at one moment.
 type snapshot struct {
+	index    int // of the loop
 	stats    stats
 	loop     evloop.Stats
 	clients  int
@@ -62,7 +64,11 @@ func (s *Server) snapshots(ctx context.Context) []snapshot {
 	asked := 0
 	for i, l := range s.loops {
 		w := s.workers[i]
-		if l.TryPost(func() { ch <- w.snapshot(l) }) == nil {
+		if l.TryPost(func() {
+			sn := w.snapshot(l)
+			sn.index = i
+			ch <- sn
+		}) == nil {
 			asked++
 		}
 	}
@@ -139,6 +145,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	var sum snapshot
 	for _, sn := range s.snapshots(context.Background()) {
 		sum.add(&sn)
+		e.loop(sn.index, sn.loop)
 	}
 	t := &sum.stats
 	e.gauge("client_connections", "Clients connected now.", float64(sum.clients))
@@ -206,9 +213,6 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	e.counter("script_reloads_total", "Calls answered -NOSCRIPT that were sent again with the script's body.", t.scriptReloads)
 	e.counter("lease_ended_total", "Times that the lease ran out while commands were to be sent.", t.leaseEnded)
 	e.histogram("hold_duration_seconds", "How long clients were held until a master could be served.", t)
-	e.counter("loop_turns_total", "Turns of the event loops.", sum.loop.Turns)
-	e.floatCounter("loop_busy_seconds_total", "Time that the event loops spent working.", sum.loop.Busy.Seconds())
-	e.gauge("loop_longest_turn_seconds", "Longest turn of an event loop since the start.", sum.loop.LongestTurn.Seconds())
 	e.counter("bytes_total", "Bytes read and written, of clients and masters together.", sum.loop.BytesIn, "direction", "in")
 	e.counter("bytes_total", "Bytes read and written, of clients and masters together.", sum.loop.BytesOut, "direction", "out")
 }
@@ -222,9 +226,6 @@ func (sn *snapshot) add(o *snapshot) {
 	sn.stale += o.stale
 	sn.inflight += o.inflight
 	sn.stats.add(&o.stats)
-	sn.loop.Turns += o.loop.Turns
-	sn.loop.Busy += o.loop.Busy
-	sn.loop.LongestTurn = max(sn.loop.LongestTurn, o.loop.LongestTurn)
 	sn.loop.BytesIn += o.loop.BytesIn
 	sn.loop.BytesOut += o.loop.BytesOut
 }
@@ -311,8 +312,13 @@ func (e exporter) counter(name, help string, v uint64, labels ...string) {
 	e.send(name, help, prometheus.CounterValue, float64(v), labels)
 }
 
-func (e exporter) floatCounter(name, help string, v float64) {
-	e.send(name, help, prometheus.CounterValue, v, nil)
+// loop writes what one event loop does. Each has its series: one that is busy all the time
+// holds up its clients while the others rest.
+func (e exporter) loop(index int, st evloop.Stats) {
+	label := []string{"loop", strconv.Itoa(index)}
+	e.send("loop_turns_total", "Turns of the event loop.", prometheus.CounterValue, float64(st.Turns), label)
+	e.send("loop_busy_seconds_total", "Time that the event loop spent working.", prometheus.CounterValue, st.Busy.Seconds(), label)
+	e.send("loop_longest_turn_seconds", "Longest turn of the event loop since the start.", prometheus.GaugeValue, st.LongestTurn.Seconds(), label)
 }
 
 func (e exporter) histogram(name, help string, t *stats) {

@@ -2,6 +2,7 @@ package sentinel
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/sentinelproxy/sentinelproxy/topology"
@@ -30,6 +31,8 @@ type hub struct {
 	members map[topology.Addr]*followed
 	journal journal
 	changed bool // a view came since the last publish
+
+	switches switches
 }
 
 func newHub(f *Follower, start func(*watcher, context.Context)) *hub {
@@ -58,8 +61,17 @@ func (h *hub) forget(addr topology.Addr) {
 	h.members[addr].watcher.stop()
 	delete(h.members, addr)
 	h.journal.forget(addr)
+	if h.switches.forget(addr) {
+		h.keepLags()
+	}
 	h.f.log.Debug("sentinel forgotten", "sentinel", addr)
 	h.changed = true
+}
+
+// keepLags puts the lags of the last switch where a scrape sees them.
+func (h *hub) keepLags() {
+	lags := maps.Clone(h.switches.lag)
+	h.f.metrics.lags.Store(&lags)
 }
 
 func (h *hub) wakeAll(s scope) {
@@ -78,6 +90,9 @@ func (h *hub) take(ctx context.Context, msg message) {
 		h.f.log.Debug("sentinel event", "sentinel", msg.sign.Sentinel, "event", msg.sign.Event,
 			"sign", msg.sign.Kind, "candidate", msg.sign.Candidate, "old", msg.sign.Old)
 		h.f.onSign(msg.sign)
+		if h.switches.heard(msg.sign) {
+			h.keepLags()
+		}
 		if msg.reach == reachAll {
 			h.wakeAll(scopeVote)
 		}

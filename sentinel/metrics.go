@@ -2,6 +2,7 @@ package sentinel
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -42,10 +43,12 @@ func (r pollResult) String() string {
 // Series that name a Sentinel are at most maxSentinels each.
 type metrics struct {
 	up, subscribed, agreement, known, events, polls *prometheus.Desc
+	configEpoch, viewAge, switchLag                 *prometheus.Desc
 
 	eventCount map[string]*atomic.Uint64 // by event, and eventOther; never changes after New
 	pollCount  [pollResults]atomic.Uint64
-	observed   atomic.Pointer[topology.Observation] // the last; nil before the first
+	observed   atomic.Pointer[topology.Observation]            // the last; nil before the first
+	lags       atomic.Pointer[map[topology.Addr]time.Duration] // of the last switch; nil before the first
 }
 
 func newMetrics(group string, rules map[string]rule) *metrics {
@@ -53,13 +56,16 @@ func newMetrics(group string, rules map[string]rule) *metrics {
 		return prometheus.NewDesc("sentinelproxy_"+name, help, labels, prometheus.Labels{"master_name": group})
 	}
 	m := &metrics{
-		up:         desc("sentinel_up", "1 if the Sentinel answered its last poll.", "sentinel"),
-		subscribed: desc("sentinel_subscribed", "1 if the Sentinel's events reach us, 0 if it is only polled.", "sentinel"),
-		agreement:  desc("sentinel_agreement", "1 if the Sentinel names the agreed master and config epoch.", "sentinel"),
-		known:      desc("sentinels_known", "Sentinels that count for a majority, silent and dead ones too."),
-		events:     desc("sentinel_events_total", "Events received from Sentinels.", "event"),
-		polls:      desc("sentinel_polls_total", "Polls of Sentinels by result.", "result"),
-		eventCount: map[string]*atomic.Uint64{eventOther: {}},
+		up:          desc("sentinel_up", "1 if the Sentinel answered its last poll.", "sentinel"),
+		subscribed:  desc("sentinel_subscribed", "1 if the Sentinel's events reach us, 0 if it is only polled.", "sentinel"),
+		agreement:   desc("sentinel_agreement", "1 if the Sentinel names the agreed master and config epoch.", "sentinel"),
+		configEpoch: desc("sentinel_config_epoch", "Config epoch of the master that the Sentinel names.", "sentinel"),
+		viewAge:     desc("sentinel_view_age_seconds", "How long ago the poll was sent that the Sentinel answered last.", "sentinel"),
+		switchLag:   desc("sentinel_switch_lag_seconds", "How much later than the first Sentinel this one told us of the last switch of the master. Absent if it has not told of it.", "sentinel"),
+		known:       desc("sentinels_known", "Sentinels that count for a majority, silent and dead ones too."),
+		events:      desc("sentinel_events_total", "Events received from Sentinels.", "event"),
+		polls:       desc("sentinel_polls_total", "Polls of Sentinels by result.", "result"),
+		eventCount:  map[string]*atomic.Uint64{eventOther: {}},
 	}
 	for ev := range rules {
 		m.eventCount[ev] = new(atomic.Uint64)
@@ -80,7 +86,9 @@ func (m *metrics) poll(r pollResult) { m.pollCount[r].Add(1) }
 // Describe implements prometheus.Collector.
 func (f *Follower) Describe(ch chan<- *prometheus.Desc) {
 	m := f.metrics
-	for _, d := range []*prometheus.Desc{m.up, m.subscribed, m.agreement, m.known, m.events, m.polls} {
+	for _, d := range []*prometheus.Desc{
+		m.up, m.subscribed, m.agreement, m.known, m.events, m.polls, m.configEpoch, m.viewAge, m.switchLag,
+	} {
 		ch <- d
 	}
 }
@@ -99,7 +107,12 @@ func (f *Follower) Collect(ch chan<- prometheus.Metric) {
 	for r := range pollResults {
 		ch <- prometheus.MustNewConstMetric(m.polls, prometheus.CounterValue, float64(m.pollCount[r].Load()), r.String())
 	}
-	o := m.observed.Load()
+	if lags := m.lags.Load(); lags != nil {
+		for addr, lag := range *lags {
+			gauge(m.switchLag, lag.Seconds(), string(addr))
+		}
+	}
+	o, now := m.observed.Load(), f.clock()
 	if o == nil {
 		gauge(m.known, 0)
 		return
@@ -110,5 +123,10 @@ func (f *Follower) Collect(ch chan<- prometheus.Metric) {
 		gauge(m.up, one[v.Up], s)
 		gauge(m.subscribed, one[v.Subscribed], s)
 		gauge(m.agreement, one[o.Agreed && v.Up && names(v, o.Master, o.Epoch)], s)
+		if v.SentAt == 0 {
+			continue // it has never answered
+		}
+		gauge(m.configEpoch, float64(v.Epoch), s)
+		gauge(m.viewAge, max(0, now-v.SentAt).Seconds(), s)
 	}
 }

@@ -45,6 +45,11 @@ const (
 	PhaseServing  = "serving"  // commands flow again
 )
 
+// Phases lists every phase.
+func Phases() []string {
+	return []string{PhaseSelected, PhaseHeld, PhasePromoted, PhaseDemoted, PhaseMajority, PhaseDown, PhaseServing}
+}
+
 // Phase is one step of a failover.
 type Phase struct {
 	Name  string        // one of the Phase constants
