@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -379,7 +381,11 @@ type probe struct {
 func (d *demo) drill(t *testing.T, profiles, kind string, flags ...string) report {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := d.command(t.Context(), []string{"COMPOSE_PROFILES=" + profiles, "DEMO_REPORTS=" + dir}, append([]string{"scripts/demo", kind}, flags...)...)
+	environ := []string{"COMPOSE_PROFILES=" + profiles, "DEMO_REPORTS=" + dir}
+	if kind != "redis-down" { // it has a rate of its own
+		environ = append(environ, fmt.Sprintf("DEMO_RATE=%d", d.rate(t)))
+	}
+	cmd := d.command(t.Context(), environ, append([]string{"scripts/demo", kind}, flags...)...)
 	out, err := cmd.CombinedOutput()
 	t.Logf("scripts/demo %s: %v\n%s", kind, err, out)
 	b, rerr := os.ReadFile(dir + "/report.json")
@@ -394,6 +400,60 @@ func (d *demo) drill(t *testing.T, profiles, kind string, flags ...string) repor
 		t.Fatalf("the report has %d rounds", len(r.Rounds))
 	}
 	return r
+}
+
+// rate returns how many requests a second a drill is to send: 200, and fewer where
+// others leave too little of the machine for that with nothing broken. Then requests
+// would be late without a failover, and the drill would tell nothing of one.
+func (d *demo) rate(t *testing.T) int {
+	t.Helper()
+	d.served(t)
+	const most, least = 200, 25
+	rate := most
+	// Twice as many: the drill's own clients and a second gateway come on top.
+	for rate > least && !d.carries(t, 2*rate) {
+		rate /= 2
+	}
+	t.Logf("FIGURE the machine carries %d requests/s", rate)
+	return rate
+}
+
+// carries asks the gateway rate times a second for two seconds, and reports whether
+// each was answered 200 within one.
+func (d *demo) carries(t *testing.T, rate int) bool {
+	t.Helper()
+	const long = 2
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.gateway+"/any", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "testkey")
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: rate}, Timeout: time.Second}
+	defer client.CloseIdleConnections()
+	var late atomic.Int64
+	var asked sync.WaitGroup
+	tick := time.NewTicker(time.Second / time.Duration(rate))
+	defer tick.Stop()
+	began := time.Now()
+	for range long * rate {
+		<-tick.C // which leaves out what comes too fast for this process
+		asked.Go(func() {
+			resp, err := client.Do(req.Clone(ctx))
+			if err != nil {
+				late.Add(1)
+				return
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				late.Add(1)
+			}
+		})
+	}
+	slow := time.Since(began) > (long+1)*time.Second
+	asked.Wait()
+	return late.Load() == 0 && !slow
 }
 
 // waitFor waits until ok, and fails the test with what is wanted, and what was seen,
