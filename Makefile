@@ -95,8 +95,10 @@ demo-redis-down: ## all of its Redis stops answering: what a gateway does that f
 docker-images: ## make the images of docker-compose.yml without a registry, by debootstrap
 	@scripts/docker-images
 
-.PHONY: docker-test
-docker-test: ## test the compose demo on a real Docker engine, eight minutes
+.PHONY: docker-test docker-test-full
+docker-test: ## test the compose demo on a real Docker engine: what CI runs of it
+	@scripts/docker-test -short
+docker-test-full: ## the same, with the long drills and restarts of all of it
 	@scripts/docker-test
 
 .PHONY: soak

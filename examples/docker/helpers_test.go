@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -27,6 +29,7 @@ const patience = 2 * time.Minute
 // demo is a project of docker-compose.yml under a name, a network and ports of its own.
 type demo struct {
 	compose []string
+	project string
 	environ []string
 	net     string
 	gateway string // host:port
@@ -46,7 +49,8 @@ func newDemo(t *testing.T) *demo {
 	}
 	d.net = freeNet(t)
 	ports := freePorts(t, 8)
-	d.environ = append(os.Environ(), "COMPOSE_PROJECT_NAME=sentinelproxy-test-"+ports[0], "DEMO_NET="+d.net, "COMPOSE_PROFILES=")
+	d.project = "sentinelproxy-test-" + ports[0]
+	d.environ = append(os.Environ(), "COMPOSE_PROJECT_NAME="+d.project, "DEMO_NET="+d.net, "COMPOSE_PROFILES=")
 	for i, name := range []string{
 		"GATEWAY_PORT", "ADMIN_PORT", "GATEWAY_OPEN_PORT", "GATEWAY_HAPROXY_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT", "TYK_PORT",
 	} {
@@ -176,14 +180,44 @@ func get(t *testing.T, url, key string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// container returns the id of a service's container.
+// container returns the id of a service's container, started or not. The engine is
+// asked: compose takes seconds for an answer on a busy machine.
 func (d *demo) container(t *testing.T, service string) string {
 	t.Helper()
-	id := strings.TrimSpace(d.do(t, "ps", "-q", service))
+	id := strings.TrimSpace(docker(t, "ps", "-a", "-q", "--no-trunc", "--filter", "label=com.docker.compose.oneoff=False",
+		"--filter", "label=com.docker.compose.project="+d.project, "--filter", "label=com.docker.compose.service="+service))
 	if id == "" || strings.Contains(id, "\n") {
 		t.Fatalf("%s has the containers %q; want one", service, id)
 	}
 	return id
+}
+
+// try runs a program in a service's container, which may not run at this moment.
+func (d *demo) try(t *testing.T, service string, args ...string) (string, error) {
+	t.Helper()
+	out, err := d.command(t.Context(), nil, append([]string{"docker", "exec", d.container(t, service)}, args...)...).CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// redis sends a command to a node.
+func (d *demo) redis(t *testing.T, service string, args ...string) string {
+	t.Helper()
+	return d.cli(t, service, "6379", args...)
+}
+
+// sentinel sends one of the commands SENTINEL … to a Sentinel.
+func (d *demo) sentinel(t *testing.T, service string, args ...string) string {
+	t.Helper()
+	return d.cli(t, service, "26379", append([]string{"sentinel"}, args...)...)
+}
+
+func (d *demo) cli(t *testing.T, service, port string, args ...string) string {
+	t.Helper()
+	out, err := d.try(t, service, append([]string{"redis-cli", "-e", "-p", port}, args...)...)
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s", service, args, err, out)
+	}
+	return out
 }
 
 // nodes are the data nodes' services, by their last number.
@@ -191,14 +225,16 @@ func nodes() map[string]string {
 	return map[string]string{"11": "redis-a", "12": "redis-b", "13": "redis-c"}
 }
 
+func sentinels() []string { return []string{"sentinel-1", "sentinel-2", "sentinel-3"} }
+
 // master returns the service that a majority of the Sentinels names and that says that
 // it is master; "" while there is none.
 func (d *demo) master(t *testing.T) string {
 	t.Helper()
 	votes := make(map[string]int)
-	for _, s := range []string{"sentinel-1", "sentinel-2", "sentinel-3"} {
-		out, err := d.command(t.Context(), nil, d.args("exec", "-T", s, "redis-cli", "-p", "26379", "sentinel", "get-master-addr-by-name", "mymaster")...).Output()
-		if f := strings.Fields(string(out)); err == nil && len(f) == 2 {
+	for _, s := range sentinels() {
+		out, err := d.try(t, s, "redis-cli", "-e", "-p", "26379", "sentinel", "get-master-addr-by-name", "mymaster")
+		if f := strings.Fields(out); err == nil && len(f) == 2 {
 			votes[nodes()[strings.TrimPrefix(f[0], d.net+".")]]++
 		}
 	}
@@ -206,7 +242,7 @@ func (d *demo) master(t *testing.T) string {
 		if n < 2 {
 			continue
 		}
-		if out, err := d.command(t.Context(), nil, d.args("exec", "-T", service, "redis-cli", "role")...).Output(); err == nil && strings.HasPrefix(string(out), "master") {
+		if out, err := d.try(t, service, "redis-cli", "-e", "role"); err == nil && strings.HasPrefix(out, "master") {
 			return service
 		}
 	}
@@ -221,8 +257,8 @@ func (d *demo) whole(t *testing.T) string {
 		if master = d.master(t); master == "" {
 			return false
 		}
-		out, err := d.command(t.Context(), nil, d.args("exec", "-T", master, "redis-cli", "info", "replication")...).Output()
-		last = master + ": " + string(out)
+		out, err := d.try(t, master, "redis-cli", "-e", "info", "replication")
+		last = master + ": " + out
 		return err == nil && strings.Count(last, "state=online") == 2
 	})
 	return master
@@ -239,28 +275,73 @@ func (d *demo) moved(t *testing.T, old string) {
 // notice a fault at the same moment may each vote for itself.
 func (d *demo) failedElections(t *testing.T) int {
 	t.Helper()
-	return strings.Count(d.do(t, "logs", "sentinel-1", "sentinel-2", "sentinel-3"), "-failover-abort-not-elected")
+	n := 0
+	for _, s := range sentinels() {
+		n += strings.Count(docker(t, "logs", d.container(t, s)), "-failover-abort-not-elected")
+	}
+	return n
 }
 
-// elected runs a drill, and again if no leader was elected at first: what clients
-// see then is how long Sentinel takes to try again.
+// announced returns when the first Sentinel announced a master since then: by the time
+// that the engine keeps with each line of a log.
+func (d *demo) announced(t *testing.T, since time.Time) time.Time {
+	t.Helper()
+	var first time.Time
+	for _, s := range sentinels() {
+		log := docker(t, "logs", "--timestamps", "--since", since.Format(time.RFC3339Nano), d.container(t, s))
+		for line := range strings.Lines(log) {
+			stamp, text, _ := strings.Cut(line, " ")
+			if !strings.Contains(text, "+switch-master mymaster") {
+				continue
+			}
+			at, err := time.Parse(time.RFC3339Nano, stamp)
+			if err != nil {
+				t.Fatalf("the log of %s: %v", s, err)
+			}
+			if first.IsZero() || at.Before(first) {
+				first = at
+			}
+			break
+		}
+	}
+	if first.IsZero() {
+		t.Fatal("no Sentinel has announced a master")
+	}
+	return first
+}
+
+// elected runs a drill, and again if no leader was elected at first, or if the first
+// announcement of a new master came when requests had waited as long as they may: what
+// clients see then is how long the Sentinels took.
 func (d *demo) elected(t *testing.T, drill func() report) report {
 	t.Helper()
 	for range 3 {
 		d.whole(t)
 		failed := d.failedElections(t)
-		if r := drill(); d.failedElections(t) == failed {
+		r := drill()
+		announced := r.step("switch_master")
+		if failed = d.failedElections(t) - failed; failed == 0 && announced < requestPatience {
 			return r
 		}
+		t.Logf("again: %d failed elections, another master was announced after %v", failed, announced)
 	}
-	t.Fatal("the Sentinels elected no leader at the first try, three times in a row")
+	t.Fatal("the Sentinels took too long for a leader or a master, three times in a row")
 	return report{}
 }
 
-// redis sends a command to a node.
-func (d *demo) redis(t *testing.T, service string, args ...string) string {
-	t.Helper()
-	return strings.TrimSpace(d.do(t, append([]string{"exec", "-T", service, "redis-cli"}, args...)...))
+// requestPatience is GATEWAY_REDIS_TIMEOUT of docker-compose.yml.
+const requestPatience = 8 * time.Second
+
+// step returns when after the fault something was seen first; 0 if it was not.
+func (r report) step(name string) time.Duration {
+	for _, f := range r.Rounds[0].Failovers {
+		for _, s := range f.Steps {
+			if s.Name == name {
+				return time.Duration(s.AfterMS * float64(time.Millisecond))
+			}
+		}
+	}
+	return 0
 }
 
 // report is the part of a drill's report that is looked at.
@@ -276,8 +357,14 @@ type report struct {
 			Lost         struct{ Total int }
 			Breaches     []string
 		}
-		Failovers []struct{ Switched bool }
-		Probes    []probe
+		Failovers []struct {
+			Switched bool
+			Steps    []struct {
+				Name    string
+				AfterMS float64 `json:"after_ms"`
+			}
+		}
+		Probes []probe
 	}
 }
 
@@ -294,7 +381,11 @@ type probe struct {
 func (d *demo) drill(t *testing.T, profiles, kind string, flags ...string) report {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := d.command(t.Context(), []string{"COMPOSE_PROFILES=" + profiles, "DEMO_REPORTS=" + dir}, append([]string{"scripts/demo", kind}, flags...)...)
+	environ := []string{"COMPOSE_PROFILES=" + profiles, "DEMO_REPORTS=" + dir}
+	if kind != "redis-down" { // it has a rate of its own
+		environ = append(environ, fmt.Sprintf("DEMO_RATE=%d", d.rate(t)))
+	}
+	cmd := d.command(t.Context(), environ, append([]string{"scripts/demo", kind}, flags...)...)
 	out, err := cmd.CombinedOutput()
 	t.Logf("scripts/demo %s: %v\n%s", kind, err, out)
 	b, rerr := os.ReadFile(dir + "/report.json")
@@ -309,6 +400,60 @@ func (d *demo) drill(t *testing.T, profiles, kind string, flags ...string) repor
 		t.Fatalf("the report has %d rounds", len(r.Rounds))
 	}
 	return r
+}
+
+// rate returns how many requests a second a drill is to send: 200, and fewer where
+// others leave too little of the machine for that with nothing broken. Then requests
+// would be late without a failover, and the drill would tell nothing of one.
+func (d *demo) rate(t *testing.T) int {
+	t.Helper()
+	d.served(t)
+	const most, least = 200, 25
+	rate := most
+	// Twice as many: the drill's own clients and a second gateway come on top.
+	for rate > least && !d.carries(t, 2*rate) {
+		rate /= 2
+	}
+	t.Logf("FIGURE the machine carries %d requests/s", rate)
+	return rate
+}
+
+// carries asks the gateway rate times a second for two seconds, and reports whether
+// each was answered 200 within one.
+func (d *demo) carries(t *testing.T, rate int) bool {
+	t.Helper()
+	const long = 2
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.gateway+"/any", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "testkey")
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: rate}, Timeout: time.Second}
+	defer client.CloseIdleConnections()
+	var late atomic.Int64
+	var asked sync.WaitGroup
+	tick := time.NewTicker(time.Second / time.Duration(rate))
+	defer tick.Stop()
+	began := time.Now()
+	for range long * rate {
+		<-tick.C // which leaves out what comes too fast for this process
+		asked.Go(func() {
+			resp, err := client.Do(req.Clone(ctx))
+			if err != nil {
+				late.Add(1)
+				return
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				late.Add(1)
+			}
+		})
+	}
+	slow := time.Since(began) > (long+1)*time.Second
+	asked.Wait()
+	return late.Load() == 0 && !slow
 }
 
 // waitFor waits until ok, and fails the test with what is wanted, and what was seen,
