@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -100,8 +101,9 @@ type (
 	}
 )
 
-// group is one master that is served. Its fields are fixed at construction.
+// group is one master that is served.
 type group struct {
+	// Fixed at construction.
 	master     config.Master
 	listeners  []net.Listener
 	tls        legs
@@ -110,6 +112,8 @@ type group struct {
 	server     server
 	endpoint   *endpoint.Server // all groups' one; nil when it is off
 	ending     chan struct{}    // closed when run is asked to end
+
+	drained atomic.Bool // the server has ended: its event loops turn no more
 }
 
 // newGroup joins a master's parts. It starts nothing; the hooks are not called
@@ -193,6 +197,7 @@ func (g *group) run(ctx context.Context) error {
 		}
 		stopData()
 		if e.part == partServer {
+			g.drained.Store(true)
 			stopControl()
 		}
 	}
@@ -220,6 +225,9 @@ func (g *group) addrNames() []string {
 	}
 	return names
 }
+
+// alive reports whether the event loops turn, or have ended while others still drain.
+func (g *group) alive() bool { return g.drained.Load() || g.server.Alive() }
 
 // Name returns the master's name.
 func (g *group) Name() string { return g.master.Name }

@@ -269,7 +269,7 @@ func (s *sidecar) group(name string) *group {
 // alive reports whether every group's event loops turn.
 func (s *sidecar) alive() (ok bool, reason string) {
 	for _, g := range s.groups {
-		if !g.server.Alive() {
+		if !g.alive() {
 			return false, g.Name() + ": an event loop stands still"
 		}
 	}

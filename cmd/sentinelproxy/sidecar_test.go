@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
@@ -136,6 +137,27 @@ func TestAdminEndpointsOfASidecar(t *testing.T) {
 	}
 	if code, body := get(t, s.AdminAddr(), "/livez"); code != 503 || !strings.Contains(body, "a: an event loop stands still") {
 		t.Errorf("/livez: %d %q", code, body)
+	}
+}
+
+// A data path that has drained is no loop that stands still, while other masters still
+// drain: a service manager must not end them for it.
+func TestAliveWhileOthersDrain(t *testing.T) {
+	f := newFakes()
+	f.controller.hold = make(chan struct{})
+	release := sync.OnceFunc(func() { close(f.controller.hold) })
+	defer release()
+	s, stop := startFakes(t, f, testConfig())
+	ended := make(chan error, 1)
+	go func() { ended <- stop() }()
+	waitFor(t, "the end of the data path", func() bool { return slices.Contains(f.j.all(), "proxy ends") })
+	f.server.mu.Lock()
+	f.server.stuck = true // its loops turn no more
+	f.server.mu.Unlock()
+	waitFor(t, "being alive", func() bool { ok, _ := s.alive(); return ok })
+	release()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 
