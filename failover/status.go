@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -159,6 +160,46 @@ func (c *Controller) Ready() (ok bool, reason string) {
 		return true, "degraded: " + strings.Join(d, "; ")
 	}
 	return true, ""
+}
+
+// Checks returns what Ready comes from, each with its reason and since when: the route,
+// the lease, and as advice whether a majority of the Sentinels agrees and what else is
+// degraded.
+func (c *Controller) Checks() []topology.Check {
+	now, wall := c.opts.Clock(), time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.machine.Route()
+	about := fmt.Sprintf("%s %d", r.Master, r.Epoch)
+	at := topology.Check{Name: "route", OK: r.State == topology.Serving, About: about}
+	lease := topology.Check{Name: "lease", OK: true, About: about}
+	switch {
+	case r.State == 0:
+		at.Reason = "not started"
+	case r.State != topology.Serving:
+		at.Since = wall.Add(r.Since - now)
+		at.Reason = r.State.String() + ": " + r.Why
+		if d := c.machine.Degraded(); len(d) > 0 {
+			at.Reason += " (" + d[0] + ")"
+		}
+		at.Reason += c.complaint()
+	default:
+		at.Since = wall.Add(r.Since - now)
+		if lease.OK = r.Lease.Held(now); !lease.OK {
+			lease.Since = wall.Add(r.Lease.Until() - now)
+			lease.Reason = "the lease has ended"
+		}
+	}
+	o := c.sentinels
+	agree := topology.Check{Name: "sentinels", OK: o.Agreed, Advice: true}
+	if !o.Agreed {
+		agree.Reason = fmt.Sprintf("no majority of the Sentinels agrees: %d known, %d answer, %d name %s", o.Known, o.Answering, o.Support, o.Master)
+	}
+	rest := topology.Check{Name: "not_degraded", OK: true, Advice: true}
+	if d := c.machine.Degraded(); len(d) > 0 {
+		rest.OK, rest.Reason = false, "degraded: "+strings.Join(d, "; ")
+	}
+	return []topology.Check{at, lease, agree, rest}
 }
 
 // complaint is what a Sentinel says, or why it says nothing, where no majority

@@ -4,6 +4,8 @@
 //
 //	/livez           200 while the event loops turn
 //	/readyz          200 while every group (?master=NAME: that one) has a verified master
+//	/startupz        200 once the event loops have turned
+//	                 each of the three explains itself in JSON with ?verbose
 //	/metrics         Prometheus' text format
 //	/api/v1/status   everything known, as JSON
 //	/api/v1/clients  the clients that are connected, to this machine or with a token

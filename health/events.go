@@ -178,7 +178,10 @@ func (s *Server) certificates(w http.ResponseWriter, _ *http.Request) {
 
 // writeJSON encodes into memory first: what can't be encoded must not look like a good
 // answer that was cut off.
-func (s *Server) writeJSON(w http.ResponseWriter, v any) {
+func (s *Server) writeJSON(w http.ResponseWriter, v any) { s.writeJSONCode(w, http.StatusOK, v) }
+
+// writeJSONCode is writeJSON with a code.
+func (s *Server) writeJSONCode(w http.ResponseWriter, code int, v any) {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		s.o.Log.Error("answer cannot be encoded", "err", err)
@@ -186,5 +189,6 @@ func (s *Server) writeJSON(w http.ResponseWriter, v any) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
 	_, _ = w.Write(append(b, '\n')) // the client left: there is nobody to tell
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sentinelproxy/sentinelproxy/events"
+	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
 // Limits of the HTTP server. Requests have no body worth waiting for, and the
@@ -32,10 +33,9 @@ const (
 type Group interface {
 	// Name is the master's name, as the Sentinels know it.
 	Name() string
-	// Ready reports whether a verified master is served, or why none is. With ok
-	// the reason is a remark, such as that no Sentinel answers, or "". It is one
-	// line for people and holds no secret.
-	Ready() (ok bool, reason string)
+	// Checks returns what decides whether the master is served, the most telling first,
+	// and what else is worth knowing. Their names do not change.
+	Checks() []topology.Check
 	// Status returns a value for encoding/json that nobody changes any more. It
 	// may wait for its parts until ctx ends, and then leaves out the late ones.
 	Status(ctx context.Context) any
@@ -80,6 +80,7 @@ type Server struct {
 	listing  chan struct{} // one token: a list of clients is being made; a second is refused
 	up       atomic.Bool   // the event loops have turned
 	streams  streams
+	ledger   ledger
 }
 
 // New returns a Server that accepts nothing yet.
@@ -123,6 +124,11 @@ func (s *Server) Drain() { s.draining.Store(true) }
 // Run serves until ctx is done, lets requests under way end for two seconds,
 // and waits for what it started.
 func (s *Server) Run(ctx context.Context) error {
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	looking, stop := context.WithCancel(ctx)
+	defer stop()
+	watching.Go(func() { s.watch(looking) })
 	served := make(chan error, 1) // one value: Serve's
 	go s.serve(served)
 	select {

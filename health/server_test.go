@@ -15,9 +15,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+
+	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,17 +33,18 @@ type fakeGroup struct {
 	mu     sync.Mutex // guards the fields below
 	reason string     // "" is ready
 	status any
+	since  time.Time // of the route; zero: it does not say
 }
 
 func (g *fakeGroup) Name() string { return g.name }
 
-func (g *fakeGroup) Ready() (bool, string) {
+func (g *fakeGroup) Checks() []topology.Check {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.reason == "" {
-		return true, g.remark
+	return []topology.Check{
+		{Name: "route", OK: g.reason == "", Reason: g.reason, Since: g.since},
+		{Name: "degraded", OK: g.remark == "", Reason: g.remark, Advice: true},
 	}
-	return false, g.reason
 }
 
 func (g *fakeGroup) Status(context.Context) any {

@@ -28,19 +28,19 @@ type groupStatus struct {
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	live, _ := s.alive()
-	reasons, _ := s.judge(s.o.Groups)
+	now := time.Now()
 	page := statusPage{
 		Build:         s.o.Build,
 		StartedAt:     s.started.UTC().Round(time.Second),
-		UptimeSeconds: time.Since(s.started).Round(time.Millisecond).Seconds(),
-		Live:          live,
-		Ready:         len(reasons) == 0,
+		UptimeSeconds: now.Sub(s.started).Round(time.Millisecond).Seconds(),
+		Live:          s.live(now).OK,
+		Ready:         !s.draining.Load(),
 		Draining:      s.draining.Load(),
 	}
 	for _, g := range s.o.Groups {
 		gs := groupStatus{Name: g.Name(), Status: g.Status(r.Context())}
-		gs.Ready, gs.Reason = g.Ready()
+		gs.Ready, gs.Reason = s.ready(time.Now(), g)
+		page.Ready = page.Ready && gs.Ready
 		page.Masters = append(page.Masters, gs)
 	}
 	// Into memory first: what can't be encoded must not look like a good answer

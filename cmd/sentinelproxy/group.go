@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,7 @@ type (
 		Sign(s topology.Sign)
 		Report(r topology.Report)
 		Ready() (ok bool, reason string)
+		Checks() []topology.Check
 		Status(ctx context.Context) any
 		SetLogin(l config.Login) error
 		SetSentinelLogin(l config.Login)
@@ -264,6 +266,27 @@ func (g *group) Ready() (ok bool, reason string) {
 		return false, reason
 	}
 	return g.controller.Ready() // with what is amiss all the same
+}
+
+// settled is how long the master must have taken our connections again before that is
+// believed: while it is full, it takes some and turns others away.
+const settled = 2 * time.Second
+
+// Checks returns what Ready comes from, for the probes.
+func (g *group) Checks() []topology.Check {
+	checks := g.controller.Checks()
+	c := topology.Check{Name: "connections", Sustain: topology.Sustain{Good: settled}}
+	c.OK, c.Reason = g.server.Ready()
+	for i := range checks {
+		if checks[i].About != "" {
+			c.About = checks[i].About // another master's refusals are its own
+		}
+	}
+	at := slices.IndexFunc(checks, func(c topology.Check) bool { return c.Advice })
+	if at < 0 {
+		at = len(checks)
+	}
+	return slices.Insert(checks, at, c)
 }
 
 // groupStatus is one master's part of the status.

@@ -123,6 +123,11 @@ func (f *fakePart) Ready() (bool, string) {
 	return f.reason == "", f.reason
 }
 
+func (f *fakePart) Checks() []topology.Check {
+	ok, reason := f.Ready()
+	return []topology.Check{{Name: "route", OK: ok, Reason: reason}}
+}
+
 func (f *fakePart) Alive() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -32,8 +32,8 @@ func newRoot(environ []string, p parts) *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return config.Explain(err, cmd.Flags()) })
-	root.AddCommand(newRunCommand(environ, p), newSwitchoverCommand(environ), newDemoCommand(p), newDrillCommand(environ, p),
-		newHealthcheckCommand(environ), newVersionCommand(), newManCommand(environ))
+	root.AddCommand(newRunCommand(environ, p), newSwitchoverCommand(environ), newCheckCommand(environ), newStatusCommand(environ),
+		newDemoCommand(p), newDrillCommand(environ, p), newHealthcheckCommand(environ), newVersionCommand(), newManCommand(environ))
 	completeFlags(root)
 	return root
 }
