@@ -181,10 +181,7 @@ func TestMetricsConventions(t *testing.T) {
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
-	tool, err := exec.LookPath("promtool")
-	if err != nil {
-		t.Skip("promtool is not here (Debian package prometheus)")
-	}
+	tool := metricspage.Tool(t, "promtool")
 	_, text := get(t, s.AdminAddr(), "/metrics")
 	cmd := exec.CommandContext(t.Context(), tool, "check", "metrics")
 	cmd.Stdin = strings.NewReader(text)

@@ -88,10 +88,7 @@ func TestDashboardMetrics(t *testing.T) {
 
 // Prometheus' own parser takes every expression.
 func TestDashboardExpressions(t *testing.T) {
-	tool, err := exec.LookPath("promtool")
-	if err != nil {
-		t.Skip("promtool is not here (Debian package prometheus)")
-	}
+	tool := metricspage.Tool(t, "promtool")
 	var rules strings.Builder
 	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
 	n := 0

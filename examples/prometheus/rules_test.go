@@ -101,10 +101,7 @@ func TestRules(t *testing.T) {
 
 // Prometheus' own tool: the files are good, and the rules do what their tests say.
 func TestPromtool(t *testing.T) {
-	tool, err := exec.LookPath("promtool")
-	if err != nil {
-		t.Skip("promtool is not here (Debian package prometheus)")
-	}
+	tool := metricspage.Tool(t, "promtool")
 	for _, args := range [][]string{{"check", "config", "prometheus.yml"}, {"test", "rules", "rules_test.yml"}} {
 		if out, err := exec.CommandContext(t.Context(), tool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
