@@ -69,7 +69,7 @@ func TestMillionCommandsBeforeTheFirstRead(t *testing.T) {
 // A reply may be far larger than what is kept of it, on shared and own pipes.
 func TestLargeValues(t *testing.T) {
 	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t)}))
-	c := r.client()
+	c := r.client(func(o *redis.Options) { o.ReadTimeout, o.WriteTimeout = 6*testWait, 6*testWait }) // 64 MiB, encrypted twice
 	for _, size := range []int{1 << 10, 64 << 10, 1<<20 - 50, 1 << 20, 1<<20 + 1, 5<<20 + 3, 64 << 20} {
 		value := make([]byte, size)
 		src := rand.NewChaCha8([32]byte{byte(size), byte(size >> 8), byte(size >> 16)})
