@@ -187,7 +187,7 @@ func (e *recentEvents) views() []eventView {
 }
 
 // look asks the admin server. Events and certificates are left out where a server has none.
-func (o statusOptions) look(ctx context.Context, c *adminClient) (snapshot, error) {
+func (statusOptions) look(ctx context.Context, c *adminClient) (snapshot, error) {
 	s := snapshot{raw: make(map[string]json.RawMessage)}
 	var err error
 	if s.raw["status"], err = c.read(ctx, "/api/v1/status", &s.status); err != nil {

@@ -104,7 +104,7 @@ func TestStatusWatch(t *testing.T) {
 		ended <- run(ctx, []string{"status", "--admin", sc.AdminAddr().String(), "--watch", "--every", "100ms"}, &out, &errs)
 	}()
 	waitFor(t, "two pages", func() bool { return strings.Count(out.String(), "sidecar   ready") > 1 })
-	stop()
+	_ = stop()
 	waitFor(t, "word that it is gone", func() bool { return strings.Contains(out.String(), "no sidecar answers on") })
 	cancel()
 	if code := <-ended; code != 0 {

@@ -41,7 +41,7 @@ func (s snapshot) text(p painter) string {
 }
 
 // master writes one group.
-func (s snapshot) master(b *strings.Builder, p painter, m masterView) {
+func (snapshot) master(b *strings.Builder, p painter, m masterView) {
 	f := m.Status.Failover
 	state := p.good(f.State)
 	if !m.Ready {

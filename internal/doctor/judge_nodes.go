@@ -13,13 +13,14 @@ const (
 	lagSeconds = 10
 )
 
-func (f Facts) node(a topology.Addr) (Node, bool) {
+// node returns what is known of one; a zero Node if nothing is.
+func (f Facts) node(a topology.Addr) Node {
 	for _, n := range f.Nodes {
 		if n.Addr == a {
-			return n, true
+			return n
 		}
 	}
-	return Node{}, false
+	return Node{}
 }
 
 // replicas are those that a Sentinel lists beside master: down if most of those who list
@@ -52,7 +53,7 @@ func judgeNodes(n *notes, _ config.Master, f Facts) {
 	if addr == "" {
 		return
 	}
-	master, _ := f.node(addr)
+	master := f.node(addr)
 	switch {
 	case master.Err != "":
 		judgeUnreachable(n, f, Error, "master-unreachable", addr, master.Err)
@@ -109,7 +110,7 @@ func judgeUnreachable(n *notes, f Facts, s Severity, check string, a topology.Ad
 
 // judgeReplica reports whether a replica could be promoted now.
 func judgeReplica(n *notes, f Facts, master Node, e Entry) bool {
-	node, _ := f.node(e.Addr)
+	node := f.node(e.Addr)
 	subject := string(e.Addr)
 	switch {
 	case node.Err != "" && e.Down:
