@@ -28,6 +28,7 @@ import (
 	"github.com/sentinelproxy/sentinelproxy/health"
 	"github.com/sentinelproxy/sentinelproxy/internal/certtest"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
+	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
 // gateway is one overlay's pod and what is around it.
@@ -161,9 +162,10 @@ func TestSidecar(t *testing.T) {
 // readyGroup is a master that is served.
 type readyGroup struct{}
 
-func (readyGroup) Name() string               { return "mymaster" }
-func (readyGroup) Ready() (bool, string)      { return true, "" }
-func (readyGroup) Status(context.Context) any { return nil }
+func (readyGroup) Name() string                     { return "mymaster" }
+func (readyGroup) Checks() []topology.Check         { return []topology.Check{{Name: "route", OK: true}} }
+func (readyGroup) Status(context.Context) any       { return nil }
+func (readyGroup) Clients(context.Context, int) any { return nil }
 
 // askAdmin asks the sidecar's own admin server, as the kubelet does: by an address.
 func askAdmin(t *testing.T, path string) int {
