@@ -18,7 +18,7 @@ type model struct {
 
 	proto  int
 	inTx   bool
-	queued int
+	queued [][]string
 	subs   []string
 }
 
@@ -33,11 +33,15 @@ func (m *model) answer(w []string) string {
 		}
 		return helloMaster
 	case name == "MULTI" && !m.inTx && len(w) == 1:
-		m.inTx, m.queued = true, 0
+		m.inTx, m.queued = true, nil
 		return "+OK\r\n"
 	case name == "EXEC" && m.inTx:
 		m.inTx = false
-		return "*" + strconv.Itoa(m.queued) + "\r\n" + strings.Repeat("+OK\r\n", m.queued)
+		all := "*" + strconv.Itoa(len(m.queued)) + "\r\n"
+		for _, q := range m.queued { // SUBSCRIBE and kin say more than the array holds
+			all += m.answer(q)
+		}
+		return all
 	case name == "DISCARD" && m.inTx:
 		m.inTx = false
 		return "+OK\r\n"
@@ -46,11 +50,11 @@ func (m *model) answer(w []string) string {
 	case name == "RESET":
 		m.inTx, m.subs = false, nil
 		return "+RESET\r\n"
-	case strings.HasSuffix(name, "SUBSCRIBE"):
-		return m.subscribe(strings.ToLower(name), w[1:])
 	case m.inTx:
-		m.queued++
+		m.queued = append(m.queued, w)
 		return "+QUEUED\r\n"
+	case slices.Contains([]string{"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"}, name):
+		return m.subscribe(strings.ToLower(name), w[1:])
 	case name == "SELECT", name == "AUTH", name == "CLIENT":
 		return "+OK\r\n"
 	case name == "SCAN":
