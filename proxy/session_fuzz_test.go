@@ -343,6 +343,10 @@ func (s *speaker) next(b *[]byte) []byte {
 				}
 				break
 			}
+			if rest[0] == '>' && s.proto != 3 {
+				*b = (*b)[:n] // Redis says none: whom it would belong to depends on the cuts
+				break
+			}
 			if rest[0] != '>' {
 				if s.owed == 0 {
 					break
