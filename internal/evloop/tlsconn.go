@@ -81,6 +81,7 @@ func handshake(ctx context.Context, wire *tlsWire, tc *tls.Conn, d Driver) (*TLS
 	wire.gate.enter()
 	err := tc.HandshakeContext(ctx)
 	wire.gate.leave()
+	wire.gate = nil // what is said after a failed handshake, such as why, passes no gate
 	if err != nil {
 		if r, ok := errors.AsType[tls.RecordHeaderError](err); !ok || r.Conn == nil {
 			_ = wire.nc.Close()

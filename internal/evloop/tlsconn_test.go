@@ -538,6 +538,31 @@ func TestTLSHandshakeWaitsForTheKernelOutsideTheGate(t *testing.T) {
 	}
 }
 
+// A peer that does not speak TLS can be told so, by a caller that is in no gate.
+func TestTLSPlainPeerIsToldOutsideTheGate(t *testing.T) {
+	server, _ := tlsConfigs(t, tls.VersionTLS13)
+	ours, theirs := socketPair(t)
+	_, _ = io.WriteString(theirs, "*1\r\n$4\r\nPING\r\n")
+	_, err := ServerTLS(t.Context(), ours, server, DriverPortable, make(Gate, 1))
+	record, ok := errors.AsType[tls.RecordHeaderError](err)
+	if !ok || record.Conn == nil {
+		t.Fatalf("got %v; want a record header error with its connection", err)
+	}
+	told := make(chan error, 1)
+	go func() {
+		_, err := io.WriteString(record.Conn, "no TLS")
+		_ = record.Conn.Close()
+		told <- err
+	}()
+	_ = theirs.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if b, err := io.ReadAll(theirs); err != nil || string(b) != "no TLS" {
+		t.Fatalf("the peer reads %q (%v)", b, err)
+	}
+	if err := <-told; err != nil {
+		t.Error(err)
+	}
+}
+
 // deaf is a connection that is never read.
 type deaf struct{ net.Conn }
 
