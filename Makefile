@@ -96,7 +96,7 @@ docker-images: ## make the images of docker-compose.yml without a registry, by d
 	@scripts/docker-images
 
 .PHONY: docker-test docker-test-full
-docker-test: ## test the compose demo on a real Docker engine: what CI runs of it
+docker-test: ## test the compose demo on a real Docker engine, briefly
 	@scripts/docker-test -short
 docker-test-full: ## the same, with the long drills and restarts of all of it
 	@scripts/docker-test
