@@ -150,13 +150,12 @@ func (e *errands) demote(ctx context.Context, o route.Demote) route.Demoted {
 // follow sends the transaction that makes the node a replica of master.
 func (c *call) follow(master topology.Addr) (route.Demotion, error) {
 	host, port := master.Split()
-	rs, err := c.ask([]string{"MULTI"}, []string{"REPLICAOF", host, strconv.Itoa(port)},
-		[]string{"CLIENT", "KILL", "TYPE", "normal"}, []string{"EXEC"})
-	if err != nil {
-		return route.DemotionFailed, err
-	}
-	if err := refused(rs); err != nil {
+	rs, err := c.transaction([]string{"REPLICAOF", host, strconv.Itoa(port)}, []string{"CLIENT", "KILL", "TYPE", "normal"})
+	switch {
+	case errors.Is(err, errForbidden):
 		return route.DemotionForbidden, err
+	case err != nil:
+		return route.DemotionFailed, err
 	}
 	exec := rs[len(rs)-1]
 	if exec.kind != '*' || len(exec.elems) == 0 || exec.elems[0].kind != '+' {
@@ -166,6 +165,27 @@ func (c *call) follow(master topology.Addr) (route.Demotion, error) {
 	// A server without a configuration file, or an account without the right, refuses.
 	_, _ = c.ask([]string{"CONFIG", "REWRITE"})
 	return route.DemotionDone, nil
+}
+
+// transaction has commands executed between MULTI and EXEC and returns the replies to
+// them and to EXEC. They go out when MULTI has been taken, for where an account lacks
+// the right to it they would be executed at once.
+func (c *call) transaction(commands ...[]string) ([]reply, error) {
+	rs, err := c.ask([]string{"MULTI"})
+	if err != nil {
+		return nil, err
+	}
+	if err := refused(rs); err != nil {
+		return nil, err
+	}
+	if rs[0].kind != '+' {
+		return nil, fmt.Errorf("MULTI: %s", rs[0].describe())
+	}
+	rs, err = c.ask(append(commands, []string{"EXEC"})...)
+	if err != nil {
+		return nil, err
+	}
+	return rs, refused(rs)
 }
 
 // describe returns an unexpected reply's text.
@@ -205,12 +225,9 @@ func (e *errands) rights(ctx context.Context, o route.CheckRights) route.RightsS
 		if err := c.isMaster(); err != nil {
 			return err
 		}
-		rs, err := c.ask([]string{"MULTI"}, []string{"REPLICAOF", "rights-check", "no-port"},
-			[]string{"CLIENT", "KILL", "TYPE", "normal"}, []string{"REPLICAOF"}, []string{"EXEC"})
+		rs, err := c.transaction([]string{"REPLICAOF", "rights-check", "no-port"},
+			[]string{"CLIENT", "KILL", "TYPE", "normal"}, []string{"REPLICAOF"})
 		if err != nil {
-			return err
-		}
-		if err := refused(rs); err != nil {
 			return err
 		}
 		if exec := rs[len(rs)-1]; !strings.HasPrefix(exec.text, "EXECABORT") {

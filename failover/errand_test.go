@@ -3,10 +3,12 @@ package failover
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/failover/route"
 	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
@@ -27,15 +29,28 @@ func TestRealDemotion(t *testing.T) {
 		RedisConfig: []string{
 			"user full on >pw ~* &* +ping +role +replicaof +client|kill +multi +exec",
 			"user nokill on >pw ~* &* +ping +role +replicaof +multi +exec",
+			"user nomulti on >pw ~* &* +ping +role +client|kill",
 			"user norole on >pw ~* &* +ping +replicaof +client|kill +multi +exec",
 		},
 	})
 	master, replica := g.Nodes()[0], g.Nodes()[1]
-	for _, user := range []string{"nokill", "norole"} {
+	other, err := new(net.Dialer).DialContext(t.Context(), "tcp", string(master.Addr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	for _, user := range []string{"nokill", "nomulti", "norole"} {
 		e := errandsAs(user, "pw")
 		if r := e.rights(t.Context(), route.CheckRights{Addr: master.Addr()}); !r.Denied || r.Err == "" {
 			t.Errorf("rights of %s: %+v; want denied", user, r)
 		}
+	}
+	_ = other.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.WriteString(other, "PING\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Read(make([]byte, 7)); err != nil {
+		t.Errorf("asking for rights ended a client's connection: %v", err)
 	}
 	e := errandsAs("full", "pw")
 	if r := e.rights(t.Context(), route.CheckRights{Addr: master.Addr()}); r.Denied || r.Err != "" {
