@@ -94,10 +94,7 @@ func TestCompletionScripts(t *testing.T) {
 		}
 	}
 
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Skip("bash is not installed")
-	}
+	bash := needTool(t, "bash")
 	// The program, as the script calls it.
 	wrapper := "#!/bin/sh\n" + asProgram + `=1 exec "` + os.Args[0] + `" "$@"` + "\n"
 	if err := os.WriteFile(filepath.Join(dir, "sentinelproxy"), []byte(wrapper), 0o700); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -287,4 +288,19 @@ func oneLine(tb testing.TB, s, want string) {
 	if strings.Count(s, "\n") != 1 || !strings.Contains(s, want) {
 		tb.Errorf("got %q; want one line with %q", s, want)
 	}
+}
+
+// needTool returns the path of a program. Without it the test is skipped, but in CI it
+// fails.
+func needTool(tb testing.TB, name string) string {
+	tb.Helper()
+	path, err := exec.LookPath(name)
+	switch {
+	case err == nil:
+	case os.Getenv("CI") != "":
+		tb.Fatalf("%s is not installed: scripts/need %s", name, name)
+	default:
+		tb.Skipf("%s is not installed", name)
+	}
+	return path
 }

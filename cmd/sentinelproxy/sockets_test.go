@@ -258,10 +258,7 @@ func pingOn(tb testing.TB, c net.Conn) {
 
 // The same by systemd's own tool, which starts the process at the first connection.
 func TestSocketActivate(t *testing.T) {
-	tool, err := exec.LookPath("systemd-socket-activate")
-	if err != nil {
-		t.Skip("systemd-socket-activate is not installed")
-	}
+	tool := needTool(t, "systemd-socket-activate")
 	g := realGroup(t)
 	addr, socket := freeAddr(t), filepath.Join(t.TempDir(), "redis.sock")
 	args := []string{
@@ -291,7 +288,10 @@ func TestSocketActivate(t *testing.T) {
 			t.Errorf("the manager's socket file: %v", err)
 		}
 	}()
-	var c net.Conn
+	var (
+		c   net.Conn
+		err error
+	)
 	waitFor(t, "its socket", func() bool {
 		c, err = (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
 		return err == nil

@@ -113,10 +113,7 @@ func TestUnitsFitTheSidecar(t *testing.T) {
 
 // systemd itself reads the units without a complaint, and finds the service well shut in.
 func TestUnitsVerify(t *testing.T) {
-	tool, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skip("systemd-analyze is not installed")
-	}
+	tool := needTool(t, "systemd-analyze")
 	dir := t.TempDir()
 	for _, name := range []string{"sentinelproxy.service", "sentinelproxy.socket"} {
 		b, err := os.ReadFile(unitDir + name)
