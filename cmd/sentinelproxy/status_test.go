@@ -68,7 +68,7 @@ func TestStatusOfARealGroup(t *testing.T) {
 	}
 	waitFor(t, "a status that is not ready", func() bool {
 		code, out, errs := runStatus(t, "--admin", s.admin)
-		return code == exitVerdict && strings.Contains(out, "sidecar   not ready") && strings.Contains(errs, "not ready: ")
+		return code == exitVerdict && strings.Contains(out, "sidecar   not ready") && strings.Contains(errs, "not ready: holding: ")
 	})
 }
 
