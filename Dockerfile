@@ -30,7 +30,7 @@ LABEL org.opencontainers.image.title="sentinelproxy" \
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/sentinelproxy /sentinelproxy
 USER 65532:65532
-EXPOSE 6379 9180
+EXPOSE 6379 9180 9181
 # Readiness, so that what depends on it starts when Redis can be reached through it.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=2 CMD ["/sentinelproxy", "healthcheck"]
 ENTRYPOINT ["/sentinelproxy"]

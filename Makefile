@@ -35,6 +35,10 @@ fuzz: ## fuzz every parser for FUZZTIME (10s) each
 difftest: ## send DIFFTEST (200 000) random commands to Redis directly and through the sidecar, and compare
 	go test ./proxy -run TestDifferential -v -timeout 1h -difftest.commands $$(( $(DIFFTEST) / 2 ))
 
+.PHONY: suites
+suites: ## run other projects' test suites directly and through the sidecar, and compare; for hours, not in CI
+	@scripts/outside-suites
+
 .PHONY: cover
 cover: ## measure test coverage into coverage.html
 	@scripts/test -coverprofile=coverage.out -coverpkg=./... ./...
@@ -60,6 +64,10 @@ bench-values: ## measure values of 1 KiB to 1 MiB beside HAProxy, six minutes, i
 .PHONY: bench-subscribers
 bench-subscribers: ## measure 1 000 subscribers beside HAProxy, six minutes, into bench/results/subscribers.md
 	go run ./bench subscribers
+
+.PHONY: bench-scrape
+bench-scrape: ## measure what a scrape of /metrics every second costs commands, into bench/results/scrape.md
+	go run ./bench --candidates haproxy,haproxy-again,haproxy-1thread,sentinelproxy,sentinelproxy-unscraped --cells c50P1/64,c500P1/64,c50P16/64 --out bench/results/scrape.md
 
 .PHONY: bench-idle
 bench-idle: ## measure memory and backend connections under 10 000 idle clients
@@ -115,6 +123,12 @@ rules: ## check the metrics' names, Prometheus' rules and Grafana's dashboard, w
 	go test ./internal/metricspage ./examples/prometheus ./examples/grafana
 	go test ./cmd/sentinelproxy -run '^TestMetrics'
 
+.PHONY: screenshots
+screenshots: ## make the pictures of docs/status-page.md, of a real group in Chromium
+	@scripts/need redis-server redis-sentinel chromium
+	mkdir -p docs/images
+	go test ./cmd/sentinelproxy -count=1 -run '^TestScreenshots$$' -v -screenshots $(CURDIR)/docs/images
+
 .PHONY: man
 man: ## write the manual pages into bin/man
 	go run ./cmd/sentinelproxy man --dir bin/man
@@ -139,7 +153,7 @@ lint: ## run golangci-lint (builds it the first time)
 
 .PHONY: tools
 tools: ## install what the other targets use
-	@scripts/need redis-server redis-sentinel redis-benchmark gcc haproxy nutcracker promtool
+	@scripts/need redis-server redis-sentinel redis-benchmark gcc haproxy nutcracker promtool prometheus chromium
 	@scripts/lint version
 
 .PHONY: check

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/sentinelproxy/sentinelproxy/topology"
@@ -20,6 +21,7 @@ const (
 	nameHAProxy1  = "haproxy-1thread"
 	nameTwemproxy = "twemproxy"
 	nameSidecar   = "sentinelproxy"
+	nameUnscraped = "sentinelproxy-unscraped" // what being watched costs; measured only where it is asked for
 )
 
 // defaultProxyArgs start the sidecar as the README does: nothing but where to
@@ -57,10 +59,14 @@ func specs() []spec {
 			about: "pointed at the master, which it cannot follow",
 		},
 		{name: nameSidecar, prepare: sidecarArgs, about: "default configuration, following the group, /metrics scraped every second"},
+		{name: nameUnscraped, prepare: sidecarArgs, about: "the same, and nobody scrapes it"},
 	}
 }
 
-func candidateNames() []string { return namesOf(specs()) }
+// candidateNames are those that are measured beside each other unless told otherwise.
+func candidateNames() []string {
+	return slices.DeleteFunc(namesOf(specs()), func(name string) bool { return name == nameUnscraped })
+}
 
 // besideHAProxy names the candidates that are compared with HAProxy alone.
 func besideHAProxy() []string {

@@ -121,7 +121,7 @@ func (l *lab) add(ctx context.Context, root string, s spec, stderr io.Writer) er
 			return nil
 		}
 	}
-	if s.name == nameSidecar && l.sidecar == "" {
+	if (s.name == nameSidecar || s.name == nameUnscraped) && l.sidecar == "" {
 		var err error
 		if l.sidecar, err = buildSidecar(ctx, root, l.dir); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -34,6 +35,7 @@ func (r report) markdown() string {
 	} else {
 		r.writeSummary(&b)
 	}
+	r.writeUnscraped(&b)
 	r.writeCandidates(&b)
 	r.writeCells(&b)
 	return b.String()
@@ -110,12 +112,29 @@ func (r report) writeVerdicts(b *strings.Builder) {
 	b.WriteString("\n")
 }
 
+// howNoisy says what stands behind ±.
+const howNoisy = "After each the noise: how far HAProxy and its twin came apart in the same cell (the larger of |ratio of the medians − 1| " +
+	"and half the interquartile range of the ratios round by round).\n\n"
+
 // writeSummary holds the sidecar against HAProxy where nothing was promised.
 func (r report) writeSummary(b *strings.Builder) {
+	b.WriteString("## Beside HAProxy\n\nsentinelproxy's medians as ratios to HAProxy's; for CPU to whichever of its thread counts spends less. " + howNoisy)
+	r.writeRatios(b, func(c cell, m metric) string { return baseFor(r.results, c, m) })
+}
+
+// writeUnscraped holds the sidecar against one that nobody scrapes, where both were measured.
+func (r report) writeUnscraped(b *strings.Builder) {
+	if !slices.Contains(r.options.candidates, nameUnscraped) || !slices.Contains(r.options.candidates, nameSidecar) {
+		return
+	}
+	b.WriteString("## Scraped every second, beside not at all\n\nsentinelproxy's medians as ratios to those of one that nobody scrapes. " + howNoisy)
+	r.writeRatios(b, func(cell, metric) string { return nameUnscraped })
+}
+
+// writeRatios is a table of the sidecar's figures against those of a base.
+func (r report) writeRatios(b *strings.Builder, base func(cell, metric) string) {
 	columns := []metric{throughput, p50, p99, proxyCPU}
-	fmt.Fprintf(b, "## Beside HAProxy\n\nsentinelproxy's medians as ratios to HAProxy's; for CPU to whichever of its thread counts spends "+
-		"less. After each the noise: how far HAProxy and its twin came apart in the same cell (the larger of |ratio of the medians − 1| "+
-		"and half the interquartile range of the ratios round by round).\n\n| cell |")
+	b.WriteString("| cell |")
 	for _, m := range columns {
 		fmt.Fprintf(b, " %s |", m)
 	}
@@ -123,7 +142,7 @@ func (r report) writeSummary(b *strings.Builder) {
 	for _, c := range r.options.cells {
 		fmt.Fprintf(b, "| %s |", c)
 		for _, m := range columns {
-			ratio, ok := r.results.ratio(nameSidecar, baseFor(r.results, c, m), c, m)
+			ratio, ok := r.results.ratio(nameSidecar, base(c, m), c, m)
 			noise, known := r.results.noise(c, m)
 			switch {
 			case !ok:

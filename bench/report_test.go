@@ -13,6 +13,7 @@ func TestMarkdown(t *testing.T) {
 	r.add(nameHAProxy, c, sample{load: load{30000, 0.8, 1.2}, proxyCPU: 12, redisCPU: 9})
 	r.add(nameHAProxyAA, c, sample{load: load{33000, 0.8, 1.2}, proxyCPU: 12, redisCPU: 9})
 	r.add(nameSidecar, c, sample{load: load{45000, 0.6, 0.6}, proxyCPU: 6, redisCPU: 3})
+	r.add(nameUnscraped, c, sample{load: load{50000, 0.6, 0.5}, proxyCPU: 5, redisCPU: 3})
 	var candidates []*candidate
 	for _, s := range specs() {
 		if len(r[s.name]) > 0 {
@@ -21,7 +22,7 @@ func TestMarkdown(t *testing.T) {
 	}
 	text := report{
 		facts:   []fact{{"CPU", "one of 2 cores"}},
-		options: options{cells: []cell{c}, run: time.Second},
+		options: options{cells: []cell{c}, run: time.Second, candidates: []string{nameSidecar, nameUnscraped}},
 		rounds:  1,
 		results: r, candidates: candidates, verdicts: judge(r, targets()),
 		leftOut: []string{"twemproxy was left out: no nutcracker"},
@@ -34,6 +35,7 @@ func TestMarkdown(t *testing.T) {
 		"| c50P1/64/get | throughput | ≥ 1.00× | 1.50× | ± 0.10 | met | haproxy |",
 		"| direct | 60000 | 2.00 | 0.400 | 0.50 | 0.600 | 0.50 | – | – | 9.00 | 1.00 |",
 		"| sentinelproxy | 45000 | 1.50 | 0.600 | 0.75 | 0.600 | 0.50 | 6.00 | 0.50 | 3.00 | 0.33 |",
+		"| c50P1/64/get | 0.90× ± 0.10 | 1.00× ± 0.00 | 1.20× ± 0.00 | 1.20× ± 0.00 |",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report lacks %q:\n%s", want, text)

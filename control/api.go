@@ -2,8 +2,6 @@ package control
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/bearer"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
@@ -68,16 +67,13 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // the same time whatever was sent.
 func WithToken(token func() string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		scheme, given, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-		if !ok || !strings.EqualFold(scheme, "Bearer") {
+		given, ok := bearer.Of(r)
+		if !ok {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			refuse(w, http.StatusUnauthorized, "this needs the control token: send Authorization: Bearer TOKEN, or use the Unix socket")
 			return
 		}
-		want := token()
-		// Hashes are of one length, so that the time does not tell the token's.
-		a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(want))
-		if subtle.ConstantTimeCompare(a[:], b[:]) != 1 || want == "" {
+		if !bearer.Same(given, token()) {
 			refuse(w, http.StatusForbidden, "that is not the control token")
 			return
 		}

@@ -3,6 +3,7 @@ package control
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +38,8 @@ type Client struct {
 	token string
 	http  *http.Client
 	where string // for people
+
+	transport *http.Transport // http's
 }
 
 // NewUnixClient returns a client of the control socket at path.
@@ -47,16 +50,24 @@ func NewUnixClient(path string) *Client {
 	})
 }
 
-// NewClient returns a client of the admin server at addr, host:port.
-func NewClient(addr, token string) *Client {
+// NewClient returns a client of the admin server at addr, host:port, with TLS by secure;
+// nil is without.
+func NewClient(addr, token string, secure *tls.Config) *Client {
 	d := net.Dialer{Timeout: dialTimeout}
-	return newClient("http://"+addr, token, addr, d.DialContext)
+	base := "http://" + addr
+	if secure != nil {
+		base = "https://" + addr
+	}
+	c := newClient(base, token, addr, d.DialContext)
+	c.transport.TLSClientConfig = secure
+	return c
 }
 
 func newClient(base, token, where string, dial func(context.Context, string, string) (net.Conn, error)) *Client {
-	return &Client{url: base, token: token, where: where, http: &http.Client{
-		// No proxy from the environment: the token is for the sidecar alone.
-		Transport:     &http.Transport{DialContext: dial},
+	// No proxy from the environment: the token is for the sidecar alone.
+	t := &http.Transport{DialContext: dial}
+	return &Client{url: base, token: token, where: where, transport: t, http: &http.Client{
+		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -116,7 +127,7 @@ func (c *Client) broken(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // what the URL says, c.where says better
 	}
-	if isDial(err) {
+	if isDial(err) || isHandshake(err) {
 		return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.where, err)
 	}
 	return fmt.Errorf("%w (%s): %w", ErrBroken, c.where, err)
@@ -125,6 +136,36 @@ func (c *Client) broken(err error) error {
 func isDial(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	return ok && op.Op == "dial"
+}
+
+// isHandshake reports whether TLS did not come about, so that no request was looked at.
+func isHandshake(err error) bool {
+	_, cert := errors.AsType[*tls.CertificateVerificationError](err)
+	_, plain := errors.AsType[tls.RecordHeaderError](err)
+	return cert || plain || isRefusal(err)
+}
+
+// isRefusal reports whether the other side ended the handshake. In TLS 1.3 it looks at our
+// certificate when we may have sent the request, which it then does not read.
+func isRefusal(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Op != "remote error" {
+		return false
+	}
+	const ( // RFC 8446, 6.2: what a handshake ends with, and nothing later
+		handshakeFailure     = 40
+		accessDenied         = 49 // those up to it are about certificates
+		protocolVersion      = 70
+		insufficientSecurity = 71
+		certificateRequired  = 116
+	)
+	for alert := tls.AlertError(handshakeFailure); alert <= certificateRequired; alert++ {
+		known := alert <= accessDenied || alert == protocolVersion || alert == insufficientSecurity || alert == certificateRequired
+		if known && op.Err.Error() == alert.Error() { // crypto/tls has the number in a type of its own
+			return true
+		}
+	}
+	return false
 }
 
 // firstLine returns what an answer says, at most one line.

@@ -3,6 +3,8 @@ package control
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -17,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/certtest"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
@@ -119,7 +122,7 @@ func TestStepsAreToldAtOnce(t *testing.T) {
 		r := done(ctx, req, tell)
 		select {
 		case <-heard:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			r.Outcome = topology.SwitchoverFailed
 		}
 		return r
@@ -214,11 +217,44 @@ func TestClientErrors(t *testing.T) {
 			_, _ = io.WriteString(w, `{"step":"hold","status":"ok","took_ms":1}`+"\n")
 		}))
 		defer srv.Close()
-		c := NewClient(srv.Listener.Addr().String(), "t")
+		c := NewClient(srv.Listener.Addr().String(), "t", nil)
 		defer c.Close()
 		n := 0
 		if _, err := c.Switchover(t.Context(), topology.SwitchoverRequest{}, func(topology.SwitchoverStep) { n++ }); !errors.Is(err, ErrBroken) || n != 1 {
 			t.Errorf("error %v after %d steps; want ErrBroken after 1", err, n)
+		}
+	})
+	// A handshake that the sidecar ends: in TLS 1.3 that comes when the request is on its way.
+	t.Run("no certificate", func(t *testing.T) {
+		ca := certtest.MustCA(t)
+		pair := ca.MustIssue(t, certtest.Leaf{})
+		cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(ca.PEM)
+		for version := range map[uint16]bool{tls.VersionTLS12: true, tls.VersionTLS13: true} {
+			here, there := net.Pipe()
+			ended := make(chan error, 1)
+			go func() {
+				ended <- tls.Server(there, &tls.Config{
+					Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, MinVersion: version, MaxVersion: version,
+				}).Handshake()
+			}()
+			secure := tls.Client(here, &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS12})
+			_, err := secure.Read(make([]byte, 1))
+			if err := new(Client).broken(err); !errors.Is(err, ErrUnreachable) {
+				t.Errorf("%s: %v; want ErrUnreachable", tls.VersionName(version), err)
+			}
+			here.Close()
+			if <-ended == nil {
+				t.Error("the handshake went well")
+			}
+		}
+		later := &net.OpError{Op: "remote error", Err: tls.AlertError(20)} // bad_record_mac
+		if err := new(Client).broken(later); !errors.Is(err, ErrBroken) {
+			t.Errorf("later: %v; want ErrBroken", err)
 		}
 	})
 	t.Run("another master", func(t *testing.T) {
@@ -315,13 +351,13 @@ func TestEmptyToken(t *testing.T) {
 // A switchover may take longer than the timeouts of the server that it is asked of: the
 // admin server's are for scrapes.
 func TestOutlastsTheServersTimeouts(t *testing.T) {
-	const short = 50 * time.Millisecond
+	const short = 2 * time.Second // and yet longer than a busy machine keeps a request from being read
 	g := &fakeGroup{name: "a", do: func(ctx context.Context, req topology.SwitchoverRequest, tell func(topology.SwitchoverStep)) topology.SwitchoverResult {
 		r := done(ctx, req, tell)
 		select {
 		case <-ctx.Done():
 			return topology.SwitchoverResult{Outcome: topology.SwitchoverAborted, Err: "called off"}
-		case <-time.After(6 * short):
+		case <-time.After(short + short/4):
 		}
 		tell(topology.SwitchoverStep{Name: topology.StepHold, Status: topology.StepOK})
 		return r
@@ -330,7 +366,7 @@ func TestOutlastsTheServersTimeouts(t *testing.T) {
 	srv.Config.ReadTimeout, srv.Config.WriteTimeout = short, short
 	srv.Start()
 	defer srv.Close()
-	c := NewClient(srv.Listener.Addr().String(), "t")
+	c := NewClient(srv.Listener.Addr().String(), "t", nil)
 	defer c.Close()
 	steps := 0
 	r, err := c.Switchover(t.Context(), topology.SwitchoverRequest{}, func(topology.SwitchoverStep) { steps++ })

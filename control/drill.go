@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // PathDrill is where a drill says that it begins, and that it is over.
@@ -23,6 +25,9 @@ type Drill struct {
 	ID      string `json:"drill_id"`          // which drill
 	Kind    string `json:"drill"`             // such as crash
 	Outcome string `json:"outcome,omitempty"` // "": it begins
+	// Report is where the report is, or will be: a file's path, or an http or https
+	// address. "": nobody wrote one.
+	Report string `json:"report,omitempty"`
 }
 
 // The outcomes of a drill.
@@ -32,7 +37,11 @@ const (
 	DrillBroken = "broken" // it could not be carried out
 )
 
-const maxDrillWord = 64 // bytes
+// Limits, in bytes.
+const (
+	maxDrillWord   = 64
+	maxDrillReport = 400
+)
 
 // validate returns what is wrong with d.
 func (d Drill) validate() error {
@@ -43,6 +52,14 @@ func (d Drill) validate() error {
 	}
 	if !slices.Contains([]string{"", DrillPassed, DrillFailed, DrillBroken}, d.Outcome) {
 		return fmt.Errorf("outcome: want %s, %s or %s, or none at the beginning", DrillPassed, DrillFailed, DrillBroken)
+	}
+	return d.ValidateReport()
+}
+
+// ValidateReport returns what of Report a sidecar would refuse.
+func (d Drill) ValidateReport() error {
+	if len(d.Report) > maxDrillReport || !utf8.ValidString(d.Report) || strings.ContainsFunc(d.Report, unicode.IsControl) {
+		return fmt.Errorf("report: want one line of at most %d bytes", maxDrillReport)
 	}
 	return nil
 }

@@ -106,7 +106,7 @@ RESET => +RESET
 QUIT => +OK`
 
 func TestAnswersAsSentinelDoes(t *testing.T) {
-	g := redistest.New(t, redistest.Options{Replicas: 1})
+	g := redistest.New(t, redistest.Options{Replicas: 1, DownAfter: patience})
 	s := startServer(t, Options{Masters: []Master{{Name: g.Name(), Listeners: []net.Addr{tcp("127.0.0.1:6379")}}}})
 	s.Observe(agreed(g.Name()))
 	for _, proto := range []string{"2", "3"} {

@@ -53,7 +53,7 @@ func (b CertificateExpired) tell() told {
 
 // CertificateFilesRejected says that changed TLS files are no good: those in use stay.
 type CertificateFilesRejected struct {
-	Leg string `json:"leg" doc:"clients, redis or sentinels"`
+	Leg string `json:"leg" doc:"clients, redis, sentinels or admin"`
 	Err Text   `json:"error" doc:"which file, what was found, what is wanted"`
 }
 

@@ -25,7 +25,7 @@ type ConfigReloaded struct {
 }
 
 func (b ConfigReloaded) tell() told {
-	return told{Info, "", fmt.Sprintf("the configuration was reloaded: %d settings changed, %d wait for a restart", b.Applied, b.Waiting)}
+	return told{Info, "", fmt.Sprintf("the configuration was reloaded (settings changed: %d, waiting for a restart: %d)", b.Applied, b.Waiting)}
 }
 
 // ConfigRejected says that the configuration has mistakes, and what ran goes on. The log
@@ -35,13 +35,15 @@ type ConfigRejected struct {
 }
 
 func (b ConfigRejected) tell() told {
-	return told{Warning, "", fmt.Sprintf("the changed configuration has %d mistakes and is not in force; the log has them", b.Mistakes)}
+	return told{Warning, "", fmt.Sprintf("the changed configuration is not in force: the log has its mistakes (%d)", b.Mistakes)}
 }
 
 // DrillBegun says that somebody breaks this group on purpose.
 type DrillBegun struct {
 	Drill string `json:"drill_id" doc:"which drill; its end has the same"`
 	Kind  string `json:"drill" doc:"its kind, such as crash"`
+	// Report is where it will be.
+	Report Text `json:"report,omitempty" doc:"where its report will be: a file on the host that drills, or an address; absent if none is written"`
 }
 
 func (b DrillBegun) tell() told {
@@ -53,6 +55,7 @@ type DrillEnded struct {
 	Drill   string `json:"drill_id" doc:"which drill"`
 	Kind    string `json:"drill" doc:"its kind"`
 	Outcome string `json:"outcome" doc:"passed, failed (an objective was missed) or broken (it could not be carried out)"`
+	Report  Text   `json:"report,omitempty" doc:"where its report is; absent if none was written"`
 }
 
 func (b DrillEnded) tell() told {

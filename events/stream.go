@@ -102,6 +102,18 @@ func (s *Stream) Last() uint64 {
 	return s.next - 1
 }
 
+// After returns a channel that is closed once there is an event above an id.
+func (s *Stream) After(id uint64) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.next > id+1 {
+		over := make(chan struct{})
+		close(over)
+		return over
+	}
+	return s.wait()
+}
+
 // First returns one below the id of the first event of this process: reading after it
 // gives everything.
 func (s *Stream) First() uint64 { return s.base - 1 }
@@ -165,8 +177,13 @@ func (r *Reader) Poll() (list []Event, missed uint64, changed <-chan struct{}) {
 		s.missed[r.name] += missed
 		return list, missed, nil
 	}
+	return nil, 0, s.wait()
+}
+
+// wait returns what the next Publish closes. The caller holds the lock.
+func (s *Stream) wait() <-chan struct{} {
 	if s.changed == nil {
 		s.changed = make(chan struct{})
 	}
-	return nil, 0, s.changed
+	return s.changed
 }

@@ -155,10 +155,34 @@ func TestPublishDoesNotWait(t *testing.T) {
 	go func() { defer close(done); publish(s, 0, 10_000) }()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("Publish waits")
 	}
 	if list, missed := s.Since(0, 100); len(list) != 4 || missed != 9996 {
 		t.Errorf("%d held, %d missed; want 4 and 9996", len(list), missed)
+	}
+}
+
+func TestAfter(t *testing.T) {
+	s := newStream("here", 8)
+	closed := func(ch <-chan struct{}) bool {
+		select {
+		case <-ch:
+			return true
+		default:
+			return false
+		}
+	}
+	seen := s.Last()
+	first, second := s.After(seen), s.After(seen)
+	if closed(first) {
+		t.Fatal("closed before anything was published")
+	}
+	publish(s, 0, 1)
+	if !closed(first) || !closed(second) || !closed(s.After(seen)) {
+		t.Error("an event came, and not all who wait were told")
+	}
+	if closed(s.After(s.Last())) {
+		t.Error("closed without a later event")
 	}
 }

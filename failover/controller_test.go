@@ -121,6 +121,13 @@ func TestControllerFailover(t *testing.T) {
 	if ok, why := r.Ready(); !ok {
 		t.Errorf("not ready while serving: %s", why)
 	}
+	eventually(t, "the replica's lag, and none of the master", func() bool {
+		of := make(map[topology.Addr]bool)
+		for _, n := range r.Status().Nodes {
+			of[n.Addr] = n.LagBytes != nil && *n.LagBytes == 3129659-7 && n.LagSeconds != nil && *n.LagSeconds >= 0
+		}
+		return len(of) == 2 && of[b.addr] && !of[a.addr]
+	})
 
 	r.Sign(topology.Sign{Kind: topology.SignSelected, Group: "g", Sentinel: "s1:1", Candidate: b.addr, Old: a.addr})
 	eventually(t, "the hold", func() bool { return r.last().State == topology.Holding })
@@ -135,6 +142,8 @@ func TestControllerFailover(t *testing.T) {
 	}
 	r.serves(t, b.addr, func() topology.Observation { return agree(b.addr, 2, "") })
 
+	// The route is published before the failover is written down.
+	eventually(t, "the record", func() bool { return len(r.Status().Failovers) > 0 })
 	s := r.Status()
 	if s.State != "serving" || s.Master != b.addr || s.Epoch != 2 || len(s.Failovers) != 1 || s.Hold != nil {
 		t.Fatalf("status %+v", s)
@@ -258,5 +267,16 @@ func TestNewRefuses(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not name %s", err, want)
 		}
+	}
+}
+
+// A Sentinel that has never answered has no age: the clock begins with the machine.
+func TestSentinelStatusAge(t *testing.T) {
+	s := sentinelStatus(time.Hour, topology.Observation{Views: []topology.View{{Sentinel: "s1:1", Up: true, SentAt: time.Hour - time.Second}, {Sentinel: "s2:1"}}})
+	if a := s.Views[0].AgeMS; a == nil || *a != 1000 {
+		t.Errorf("age %v; want 1000", a)
+	}
+	if a := s.Views[1].AgeMS; a != nil {
+		t.Errorf("never answered, and %v ms ago", *a)
 	}
 }

@@ -61,6 +61,7 @@ type prober struct {
 	answered bool   // of this connection: it has told its role
 	client   int64  // of this connection: its id at the node; 0: not known
 	asked    bool   // of this connection: for that id
+	offset   int64  // that the node last told
 }
 
 // run probes until ctx is done.
@@ -276,6 +277,7 @@ func (p *prober) judge(ctx context.Context, l *link, r reply, sent time.Duration
 		}
 	}
 	ev.Client = p.client
+	p.remember(&ev)
 	if ev.NoAuth && p.loginErr != "" {
 		ev.Err = "our login is refused: " + p.loginErr
 	}
@@ -287,6 +289,17 @@ func (p *prober) judge(ctx context.Context, l *link, r reply, sent time.Duration
 	}
 	p.tell(ev)
 	return false
+}
+
+// remember fills in the offset of a replica that is cut off from its master: ROLE has -1
+// for it then, although it has what it had read.
+func (p *prober) remember(ev *route.NodeSeen) {
+	switch {
+	case ev.Role == topology.RoleReplica && !ev.LinkUp && ev.Offset < 0:
+		ev.Offset = p.offset
+	case ev.Role != topology.RoleUnknown && !ev.NoAuth: // HELLO tells none
+		p.offset = ev.Offset
+	}
 }
 
 // jitter returns a random time from 0.8 to 1.0 of d, never more: d is a limit.

@@ -114,6 +114,25 @@ func TestProberSeesClosing(t *testing.T) {
 	}
 }
 
+// A replica that is cut off from its master tells -1 for its offset, and has all that it
+// had read: it neither lags by everything nor is the last to be read from.
+func TestProberKeepsOffset(t *testing.T) {
+	f := newFake(t, func(string) string { return string(appendArray("slave", "127.0.0.1", ":9", "connect", ":-1")) })
+	h := listen(t, login{}, f.addr)
+	cutOff := func(offset int64) func(route.NodeSeen) bool {
+		return func(s route.NodeSeen) bool { return s.Role == topology.RoleReplica && !s.LinkUp && s.Offset == offset }
+	}
+	eventually(t, "an offset that was never told", func() bool { return h.seen(0, cutOff(0)) })
+	f.says(followerOf("127.0.0.1:9"))
+	f.drop()
+	eventually(t, "the offset", func() bool {
+		return h.seen(0, func(s route.NodeSeen) bool { return s.LinkUp && s.Offset == 7 })
+	})
+	f.says(string(appendArray("slave", "127.0.0.1", ":9", "connect", ":-1")))
+	f.drop() // it may be asked over another connection
+	eventually(t, "the offset that it told last", func() bool { return h.seen(0, cutOff(7)) })
+}
+
 func TestProberAsks(t *testing.T) {
 	f := newFake(t, func(string) string { return roleMaster })
 	h := listen(t, login{}, f.addr)

@@ -1,6 +1,7 @@
 package failover_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 
 // calm is a down-after that no busy machine mistakes for a dead master, for failovers
 // that do not wait for it.
-const calm = 5 * time.Second
+const calm = 10 * time.Second
 
 func fast() failover.Options {
 	return failover.Options{Policy: route.Policy{Follow: route.FollowFast}}
@@ -27,18 +28,21 @@ func fast() failover.Options {
 // the promotion was seen that was.
 func (c *control) leaps(t *testing.T, p *poller, first published, from int) (published, int, time.Duration) {
 	t.Helper()
+	began := time.Now()
 	hold, _ := c.wait(t, "a hold", from+1, notServing)
 	next, i := c.wait(t, "another master", from+1, func(r published) bool { return serving(r) && r.Master != first.Master })
 	eventually(t, "the majority", func() bool { _, m := p.seen(); return m > 0 })
 	promoted, majority := p.seen()
 	t.Logf("hold %v before the promotion was seen, serving %v after it and %v before the majority",
 		promoted-hold.at, next.at-promoted, majority-next.at)
+	mistake := ""
 	if hold.at > promoted {
-		t.Errorf("held %v after the promotion was seen", hold.at-promoted)
+		mistake = fmt.Sprintf("held %v after the promotion was seen", hold.at-promoted)
 	}
 	if next.at > majority {
-		t.Errorf("serving %v after the majority; want before it", next.at-majority)
+		mistake += fmt.Sprintf("serving %v after the majority; want before it", next.at-majority)
 	}
+	c.timely(t, began, mistake)
 	if next.Epoch <= first.Epoch {
 		t.Errorf("epoch %d after %d", next.Epoch, first.Epoch)
 	}
@@ -54,7 +58,7 @@ func isReplica(t *testing.T, n *redistest.Node) bool {
 
 func TestRealFastPlanned(t *testing.T) {
 	t.Parallel()
-	g := redistest.New(t, redistest.Options{DownAfter: calm})
+	g := redistest.New(t, redistest.Options{DownAfter: calm, FailoverTimeout: calm})
 	c := start(t, g, fast())
 	first, i := c.wait(t, "serving", 0, serving)
 	var after []time.Duration
@@ -115,13 +119,14 @@ func TestRealFastHang(t *testing.T) {
 	first, i := c.wait(t, "serving", 0, serving)
 	p := poll(t, g, first.Master)
 	master := node(t, g, first.Master)
+	began := time.Now()
 	if err := master.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	next, i := c.follows(t, p, first, i)
+	next, i, _ := c.follows(t, p, first, i)
 	// The poller may see it a few of its 5 ms periods later than the controller.
 	if _, majority := p.seen(); majority-next.at > 100*time.Millisecond {
-		t.Errorf("served %v before a majority named the master", majority-next.at)
+		c.timely(t, began, fmt.Sprintf("served %v before a majority named the master", majority-next.at))
 	}
 	if err := master.Resume(); err != nil {
 		t.Fatal(err)
@@ -137,18 +142,18 @@ func TestRealFastHang(t *testing.T) {
 
 func TestRealDemoteAuto(t *testing.T) {
 	t.Parallel()
-	g := redistest.New(t, redistest.Options{DownAfter: calm})
+	g := redistest.New(t, redistest.Options{DownAfter: calm, FailoverTimeout: calm})
 	c := start(t, g, failover.Options{Policy: route.Policy{Demote: route.DemoteAuto}})
 	first, i := c.wait(t, "serving", 0, serving)
 	p := poll(t, g, first.Master)
 	if err := g.FailoverOn(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	next, i := c.follows(t, p, first, i)
+	next, i, _ := c.follows(t, p, first, i)
 	eventually(t, "the old master is a replica", func() bool { return isReplica(t, node(t, g, first.Master)) })
 	late := boottime.Now() - next.at
 	t.Logf("the old master is a replica %v after the switch", late)
-	if late > 5*time.Second {
+	if late > 7*time.Second { // Sentinel takes about ten
 		t.Errorf("a replica only %v after the switch: Sentinel did it", late)
 	}
 	c.settled(t, i, 12*time.Second, "after the demotion")
@@ -178,7 +183,7 @@ func TestRealFastLeaderDies(t *testing.T) {
 	}
 	// It stays until the others call a master that reports as a replica down, after
 	// down-after and 20 s, and fail over again.
-	within(t, time.Minute, "a majority names the master that is served", func() bool {
+	within(t, 3*time.Minute, "a majority names the master that is served", func() bool {
 		s := c.Status()
 		return s.State == "serving" && !s.Ahead && s.Master == s.Sentinel.Master && s.Epoch == s.Sentinel.Epoch
 	})
@@ -223,7 +228,7 @@ func TestRealFastOldMasterReturns(t *testing.T) {
 // its old word.
 func TestRealFastStaleSentinel(t *testing.T) {
 	t.Parallel()
-	g := redistest.New(t, redistest.Options{DownAfter: calm})
+	g := redistest.New(t, redistest.Options{DownAfter: calm, FailoverTimeout: calm})
 	c := start(t, g, fast())
 	first, i := c.wait(t, "serving", 0, serving)
 	stale := g.Sentinels()[2]

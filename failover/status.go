@@ -65,6 +65,9 @@ type NodeStatus struct {
 	Err     string        `json:"err,omitempty"`
 	AgeMS   float64       `json:"age_ms"`
 	ProbeMS float64       `json:"probe_ms"`
+	// How far a replica is behind the master that is served; nil: it is none, or not known.
+	LagBytes   *int64   `json:"lag_bytes,omitempty"`
+	LagSeconds *float64 `json:"lag_seconds,omitempty"` // half a minute at most is remembered
 }
 
 // SentinelStatus is what the Sentinels say together, and each alone.
@@ -97,14 +100,14 @@ type ViewStatus struct {
 	Master     topology.Addr `json:"master"`
 	Epoch      uint64        `json:"epoch"`
 	Err        string        `json:"err,omitempty"`
-	AgeMS      float64       `json:"age_ms"`
+	AgeMS      *float64      `json:"age_ms,omitempty"` // nil: it has never answered
 }
 
 // Status returns the group's state now.
 func (c *Controller) Status() Status {
-	now := c.opts.Clock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := c.opts.Clock() // after what is looked at
 	r := c.machine.Route()
 	s := Status{
 		Group: c.opts.Group, State: r.State.String(), Why: r.Why, SinceMS: milliseconds(now - r.Since),
@@ -128,10 +131,15 @@ func (c *Controller) Status() Status {
 		s.Hold = &h
 	}
 	for _, n := range c.machine.Nodes() {
-		s.Nodes = append(s.Nodes, NodeStatus{
+		node := NodeStatus{
 			Addr: n.Addr, Role: n.Role.String(), Master: n.Master, LinkUp: n.LinkUp, Offset: n.Offset, Err: n.Err,
 			AgeMS: milliseconds(now - n.At), ProbeMS: milliseconds(n.At - n.SentAt),
-		})
+		}
+		if l, ok := c.lags[n.Addr]; ok {
+			late := l.late.Seconds()
+			node.LagBytes, node.LagSeconds = &l.bytes, &late
+		}
+		s.Nodes = append(s.Nodes, node)
 	}
 	return s
 }
@@ -245,10 +253,14 @@ func sentinelStatus(now time.Duration, o topology.Observation) SentinelStatus {
 		s.Replicas = append(s.Replicas, ReplicaStatus{Addr: r.Addr, Up: r.Up, Flags: r.Flags})
 	}
 	for _, v := range o.Views {
-		s.Views = append(s.Views, ViewStatus{
-			Sentinel: v.Sentinel, Up: v.Up, Subscribed: v.Subscribed, Tilt: v.Tilt, Master: v.Master, Epoch: v.Epoch,
-			Err: v.Err, AgeMS: milliseconds(now - v.SentAt),
-		})
+		view := ViewStatus{
+			Sentinel: v.Sentinel, Up: v.Up, Subscribed: v.Subscribed, Tilt: v.Tilt, Master: v.Master, Epoch: v.Epoch, Err: v.Err,
+		}
+		if v.SentAt > 0 {
+			age := milliseconds(now - v.SentAt)
+			view.AgeMS = &age
+		}
+		s.Views = append(s.Views, view)
 	}
 	return s
 }

@@ -214,30 +214,31 @@ func TestSwitchoverCalledOff(t *testing.T) {
 		orders  int
 		says    string
 		reached string
+		expires bool // it is the pause that calls it off
 	}{
 		"not drained": {func(s *stage) {
 			s.drained = func(ctx context.Context, _ uint64) error { <-ctx.Done(); return ctx.Err() }
-		}, 0, "has not answered all that was sent", topology.StepHold},
+		}, 0, "has not answered all that was sent", topology.StepHold, true},
 		"replica behind": {func(s *stage) {
 			s.after = func(st topology.SwitchoverStep) {
 				if st.Name == topology.StepPreflight {
 					s.read.Store(1)
 				}
 			}
-		}, 0, "has read the stream up to 1; want", topology.StepDrain},
+		}, 0, "has read the stream up to 1; want", topology.StepDrain, true},
 		"another failover under way": {func(s *stage) {
 			s.failover = func(int) string { return "-INPROG Failover already in progress\r\n" }
-		}, 1, "another failover is under way", topology.StepCatchUp},
+		}, 1, "another failover is under way", topology.StepCatchUp, false},
 		"no good replica": {func(s *stage) {
 			s.failover = func(int) string { return "-NOGOODSLAVE No suitable replica to promote\r\n" }
-		}, 3, "NOGOODSLAVE", topology.StepCatchUp},
+		}, 3, "NOGOODSLAVE", topology.StepCatchUp, false},
 		"a sign meanwhile": {func(s *stage) {
 			s.after = func(st topology.SwitchoverStep) {
 				if st.Name == topology.StepCatchUp {
 					s.Sign(topology.Sign{Kind: topology.SignSelected, Group: "g", Sentinel: "x:1", Candidate: s.replica.addr, Old: s.master.addr})
 				}
 			}
-		}, 0, "something else holds the route: switchover, selected", topology.StepCatchUp},
+		}, 0, "something else holds the route: switchover, selected", topology.StepCatchUp, false},
 		"it would promote another": {func(s *stage) {
 			s.after = func(st topology.SwitchoverStep) {
 				if st.Name == topology.StepDrain {
@@ -254,12 +255,16 @@ func TestSwitchoverCalledOff(t *testing.T) {
 					})
 				}
 			}
-		}, 0, "which was not waited for", topology.StepCatchUp},
+		}, 0, "which was not waited for", topology.StepCatchUp, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t)
 			tt.prepare(s)
-			r := s.try(t, topology.SwitchoverRequest{MaxPause: 600 * time.Millisecond})
+			pause := 20 * time.Second // what a busy machine needs is no reason
+			if tt.expires {
+				pause = 2500 * time.Millisecond
+			}
+			r := s.try(t, topology.SwitchoverRequest{MaxPause: pause})
 			if r.Outcome != topology.SwitchoverAborted || !strings.Contains(r.Err, tt.says) {
 				t.Errorf("%+v; want it called off: %s", r, tt.says)
 			}

@@ -28,12 +28,15 @@ type groupClients struct {
 	Clients any    `json:"clients"`
 }
 
-// private lets requests from this machine through to next. Others need what
-// Options.Private wants: names and addresses of clients are not for everybody who may
+// private lets requests from this machine through to next, and all that a Guard has let
+// in. Others need what Options.Private wants: names and addresses of clients are not for everybody who may
 // scrape. Without it they are refused.
 func (s *Server) private(next http.Handler) http.Handler {
+	if s.o.Guard != nil {
+		return next // whoever comes here may read everything
+	}
 	guarded := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		writeText(w, http.StatusForbidden, "this is told on the loopback interface alone, or with a control.token_file to who sends the token (sentinelproxy)\n")
+		writeText(w, http.StatusForbidden, "this is told on the loopback interface alone, or with an admin.token_file or control.token_file to who sends the token (sentinelproxy)\n")
 	}))
 	if s.o.Private != nil {
 		guarded = s.o.Private(next)

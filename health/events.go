@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/events"
@@ -16,25 +15,7 @@ import (
 const (
 	defaultEvents = 100
 	mostEvents    = 1000 // of one answer
-
-	// maxStreams bounds those who follow events at once; more are answered 503.
-	maxStreams = 64
-	// heartbeatEvery keeps proxies between from ending a stream in which nothing happens.
-	heartbeatEvery = 15 * time.Second
-	// streamPatience is how long one write to a follower may take: whoever reads slower is
-	// cut off, and asks again from where it was.
-	streamPatience = 5 * time.Second
-	// retryAfter is when a browser that was cut off comes back.
-	retryAfter = 2 * time.Second
 )
-
-// streams are those who follow events.
-type streams struct {
-	open     atomic.Int64
-	stopping chan struct{} // closed when the server is to end
-	// heartbeat and patience are constants but for tests.
-	heartbeat, patience time.Duration
-}
 
 // eventPage is the body of /api/v1/events. Fields are added, never renamed.
 type eventPage struct {
@@ -77,7 +58,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 
 // wantsStream reports whether a request is a browser's EventSource, or means to be one.
 func wantsStream(r *http.Request) bool {
-	return strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+	return strings.Contains(r.Header.Get("Accept"), contentStream)
 }
 
 // sinceOf returns the id that the caller has already; nil is none.
@@ -101,31 +82,17 @@ func sinceOf(r *http.Request) (*uint64, error) {
 // not read.
 func (s *Server) follow(w http.ResponseWriter, r *http.Request, after *uint64) {
 	t := &s.streams
-	if t.open.Add(1) > maxStreams {
-		t.open.Add(-1)
-		w.Header().Set("Retry-After", "30")
-		w.Header().Set("Connection", "close")
-		writeText(w, http.StatusServiceUnavailable, fmt.Sprintf("%d others follow the events already\n", maxStreams))
+	f, ok := t.admit(w)
+	if !ok {
 		return
 	}
-	defer t.open.Add(-1)
+	defer t.leave()
 	from := s.o.Events.Last()
 	if after != nil {
 		from = *after
 	}
 	read := s.o.Events.Reader("sse", from)
-	conn := http.NewResponseController(w)
-	_ = conn.SetReadDeadline(time.Time{}) // reading only shows that the client goes away
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // as nginx wants to be told
-	send := func(b []byte) bool {
-		_ = conn.SetWriteDeadline(time.Now().Add(t.patience)) // a writer without deadlines has none to be set
-		if _, err := w.Write(b); err != nil {
-			return false
-		}
-		return conn.Flush() == nil
-	}
-	if !send(fmt.Appendf(nil, "retry: %d\n\n", retryAfter.Milliseconds())) {
+	if !f.begin() {
 		return
 	}
 	heartbeat := time.NewTicker(t.heartbeat)
@@ -133,7 +100,7 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, after *uint64) {
 	for {
 		list, missed, changed := read.Poll()
 		if len(list) > 0 {
-			if !send(encodeStream(list, missed)) {
+			if !f.send(encodeStream(list, missed)) {
 				return
 			}
 			continue
@@ -141,7 +108,7 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, after *uint64) {
 		select {
 		case <-changed:
 		case <-heartbeat.C:
-			if !send([]byte(": heartbeat\n\n")) {
+			if !f.send([]byte(": heartbeat\n\n")) {
 				return
 			}
 		case <-r.Context().Done():

@@ -14,6 +14,8 @@ type guard struct {
 	hosts  map[string]bool         // names in lower case
 	orders map[string]http.Handler // paths that take POST
 	next   http.Handler
+
+	ordered http.Handler // has the orders, which check by themselves who asks
 }
 
 func newGuard(bound net.Addr, names []string, next http.Handler) *guard {
@@ -36,7 +38,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if _, order := g.orders[r.URL.Path]; order {
-		g.next.ServeHTTP(w, r)
+		g.ordered.ServeHTTP(w, r)
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -49,14 +51,14 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // knows reports whether the Host header names this server: a known name, a
 // loopback address, or the address the request came in at (which the kubelet
-// and Prometheus use where we listen on every interface).
+// and Prometheus use where we listen on every interface), or that of the TLS handshake.
 func (g *guard) knows(r *http.Request) bool {
 	if r.Host == "" {
 		return true // HTTP/1.0, as simple probes send it; no browser does
 	}
 	host := strings.ToLower(bareHost(r.Host))
-	if g.hosts[host] {
-		return true
+	if g.hosts[host] || r.TLS != nil && strings.ToLower(strings.TrimSuffix(r.TLS.ServerName, ".")) == host {
+		return true // with TLS the caller has found that name in our certificate
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil {

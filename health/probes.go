@@ -13,7 +13,7 @@ import (
 )
 
 func (*Server) index(w http.ResponseWriter, _ *http.Request) {
-	writeText(w, http.StatusOK, "sentinelproxy\n\n/startupz\n/livez\n/readyz\n/readyz?master=NAME\n/metrics\n/api/v1/status\n/api/v1/clients\n/api/v1/events\n/api/v1/certificates\n")
+	writeText(w, http.StatusOK, "sentinelproxy\n\n/status\n/startupz\n/livez\n/readyz\n/readyz?master=NAME\n/metrics\n/api/v1/status\n/api/v1/status/stream\n/api/v1/clients\n/api/v1/events\n/api/v1/certificates\n")
 }
 
 // livez answers whether this process can still do its work; a failure means
@@ -36,15 +36,10 @@ func (s *Server) livez(w http.ResponseWriter, r *http.Request) {
 // for one. From then on it says so as long as the process lives.
 func (s *Server) startupz(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
-	c := topology.Check{Name: "event_loops_turned", OK: s.up.Load()}
-	if !c.OK {
-		c.OK, c.Reason = s.alive()
-		s.up.CompareAndSwap(false, c.OK)
-	}
-	c = s.ledger.judge(now, "", c)
+	c := s.startup(now)
 	switch {
 	case verbose(r):
-		s.writeProbe(w, "startupz", now, []found{{Check: c}})
+		s.writeProbe(w, "startupz", now, []found{c})
 	case !c.OK:
 		writeText(w, http.StatusServiceUnavailable, "starting: "+line(c.Reason))
 	default:
@@ -52,23 +47,25 @@ func (s *Server) startupz(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// startup is the check of startupz.
+func (s *Server) startup(now time.Time) found {
+	c := topology.Check{Name: "event_loops_turned", OK: s.up.Load()}
+	if !c.OK {
+		c.OK, c.Reason = s.alive()
+		s.up.CompareAndSwap(false, c.OK)
+	}
+	return found{Check: s.ledger.judge(now, "", c)}
+}
+
 // readyz answers whether clients are served, for all groups or the one named.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
-	groups := s.o.Groups
-	if name := r.URL.Query().Get("master"); name != "" {
-		i := slices.IndexFunc(groups, func(g Group) bool { return g.Name() == name })
-		if i < 0 {
-			writeText(w, http.StatusNotFound, fmt.Sprintf("no master %q is configured\n", name))
-			return
-		}
-		groups = groups[i : i+1]
-	}
 	now := time.Now()
-	checks := []found{s.notDraining(now)}
-	for _, g := range groups {
-		checks = append(checks, s.look(now, g)...)
-	}
-	if verbose(r) {
+	checks, ok := s.readiness(now, r)
+	switch {
+	case !ok:
+		writeText(w, http.StatusNotFound, fmt.Sprintf("no master %q is configured\n", r.URL.Query().Get("master")))
+		return
+	case verbose(r):
 		s.writeProbe(w, "readyz", now, checks)
 		return
 	}
@@ -78,6 +75,24 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeText(w, http.StatusOK, "ok\n"+strings.Join(remarks, ""))
+}
+
+// readiness returns the checks of readyz, or false where the master that is named is
+// none of ours.
+func (s *Server) readiness(now time.Time, r *http.Request) ([]found, bool) {
+	groups := s.o.Groups
+	if name := r.URL.Query().Get("master"); name != "" {
+		i := slices.IndexFunc(groups, func(g Group) bool { return g.Name() == name })
+		if i < 0 {
+			return nil, false
+		}
+		groups = groups[i : i+1]
+	}
+	checks := []found{s.notDraining(now)}
+	for _, g := range groups {
+		checks = append(checks, s.look(now, g)...)
+	}
+	return checks, true
 }
 
 // sentences returns a line for each group that is not served, with the first reason why,
@@ -165,6 +180,7 @@ func (s *Server) watch(ctx context.Context) {
 	for {
 		now := time.Now()
 		s.live(now)
+		s.startup(now)
 		s.notDraining(now)
 		for _, g := range s.o.Groups {
 			s.look(now, g)

@@ -64,6 +64,12 @@ func (g *fakeGroup) set(reason string, status any) {
 // start runs a server on loopback until the test ends.
 func start(tb testing.TB, o Options) (*Server, string) {
 	tb.Helper()
+	return startWith(tb, o, func(*Server) {})
+}
+
+// startWith is start, and changes the server before it runs.
+func startWith(tb testing.TB, o Options, change func(*Server)) (*Server, string) {
+	tb.Helper()
 	ln, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
@@ -77,6 +83,7 @@ func start(tb testing.TB, o Options) (*Server, string) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	change(s)
 	ctx, cancel := context.WithCancel(tb.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
@@ -92,25 +99,31 @@ func start(tb testing.TB, o Options) (*Server, string) {
 // ask sends one request on its own connection and returns code and body.
 func ask(tb testing.TB, addr, request string) (int, string, http.Header) {
 	tb.Helper()
-	c, err := (&net.Dialer{}).DialContext(tb.Context(), "tcp", addr)
+	code, body, h, err := try(tb.Context(), addr, request)
 	if err != nil {
-		tb.Fatal(err)
+		tb.Fatalf("%q: %v", request, err)
+	}
+	return code, body, h
+}
+
+// try is ask for goroutines that cannot end the test.
+func try(ctx context.Context, addr, request string) (code int, body string, h http.Header, err error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return 0, "", nil, err
 	}
 	defer c.Close()
 	if _, err := io.WriteString(c, request); err != nil {
-		tb.Fatal(err)
+		return 0, "", nil, err
 	}
 	method, _, _ := strings.Cut(request, " ")
 	resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
 	if err != nil {
-		tb.Fatalf("%q: %v", request, err)
+		return 0, "", nil, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return resp.StatusCode, string(body), resp.Header
+	b, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b), resp.Header, err
 }
 
 func get(tb testing.TB, addr, path string) (int, string) {
@@ -182,14 +195,35 @@ func TestStartupz(t *testing.T) {
 	check(200, "ok\n")
 }
 
+// The end of the start is noticed when it comes, whoever asks and when.
+func TestStartupIsWatched(t *testing.T) {
+	var stuck atomic.Bool
+	s, addr := start(t, Options{Groups: []Group{&fakeGroup{name: "a"}}, Alive: func() (bool, string) {
+		return !stuck.Load(), "a: an event loop stands still"
+	}})
+	for end := time.Now().Add(time.Minute); !s.up.Load(); {
+		if time.Now().After(end) {
+			t.Fatal("nobody has noticed that the event loops turn")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	stuck.Store(true)
+	if code, body := get(t, addr, "/startupz"); code != 200 {
+		t.Errorf("/startupz after the start: %d %q", code, body)
+	}
+}
+
 func TestStatus(t *testing.T) {
+	before := time.Now()
 	g := &fakeGroup{name: "a"}
 	g.set("held", map[string]int{"epoch": 7})
 	_, addr := start(t, Options{Groups: []Group{g}, Build: Build{Version: "v1", Revision: "abc", GoVersion: "go1"}})
 	code, body := get(t, addr, "/api/v1/status")
 	var got struct {
 		Version, Revision string
-		GoVersion         string `json:"go_version"`
+		GoVersion         string    `json:"go_version"`
+		StartedAt         time.Time `json:"started_at"`
+		At                time.Time
 		Live, Ready       bool
 		Masters           []struct {
 			Name, Reason string
@@ -202,6 +236,9 @@ func TestStatus(t *testing.T) {
 	}
 	if code != 200 || got.Version != "v1" || got.Revision != "abc" || got.GoVersion != "go1" || !got.Live || got.Ready {
 		t.Errorf("%d %s", code, body)
+	}
+	if got.StartedAt.Before(before) || got.StartedAt.After(got.At) {
+		t.Errorf("started at %v, between %v and %v", got.StartedAt, before, got.At)
 	}
 	if m := got.Masters; len(m) != 1 || m[0].Name != "a" || m[0].Ready || m[0].Reason != "held" || m[0].Status.Epoch != 7 {
 		t.Errorf("masters in %s", body)

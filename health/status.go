@@ -2,8 +2,10 @@ package health
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -11,11 +13,13 @@ import (
 type statusPage struct {
 	Build
 
+	At            time.Time     `json:"at"` // when it was so
 	StartedAt     time.Time     `json:"started_at"`
 	UptimeSeconds float64       `json:"uptime_seconds"`
 	Live          bool          `json:"live"`
 	Ready         bool          `json:"ready"`
 	Draining      bool          `json:"draining"`
+	LastEvent     uint64        `json:"last_event"` // id of the newest event that is in it; 0: none are kept
 	Masters       []groupStatus `json:"masters"`
 }
 
@@ -28,21 +32,7 @@ type groupStatus struct {
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	now := time.Now()
-	page := statusPage{
-		Build:         s.o.Build,
-		StartedAt:     s.started.UTC().Round(time.Second),
-		UptimeSeconds: now.Sub(s.started).Round(time.Millisecond).Seconds(),
-		Live:          s.live(now).OK,
-		Ready:         !s.draining.Load(),
-		Draining:      s.draining.Load(),
-	}
-	for _, g := range s.o.Groups {
-		gs := groupStatus{Name: g.Name(), Status: g.Status(r.Context())}
-		gs.Ready, gs.Reason = s.ready(time.Now(), g)
-		page.Ready = page.Ready && gs.Ready
-		page.Masters = append(page.Masters, gs)
-	}
+	page := s.picture(r.Context())
 	// Into memory first: what can't be encoded must not look like a good answer
 	// that was cut off.
 	var body bytes.Buffer
@@ -55,4 +45,30 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(body.Bytes()) // the client left: there is nobody to tell
+}
+
+// picture returns everything as it is now. The groups are asked at the same time: one that
+// is late keeps no other waiting.
+func (s *Server) picture(ctx context.Context) statusPage {
+	page := statusPage{Build: s.o.Build, StartedAt: s.started.UTC(), Masters: make([]groupStatus, len(s.o.Groups))}
+	if s.o.Events != nil {
+		page.LastEvent = s.o.Events.Last() // before the look: what happens meanwhile is in the next
+	}
+	var asking sync.WaitGroup
+	for i, g := range s.o.Groups {
+		asking.Go(func() {
+			gs := groupStatus{Name: g.Name(), Status: g.Status(ctx)}
+			gs.Ready, gs.Reason = s.ready(time.Now(), g)
+			page.Masters[i] = gs
+		})
+	}
+	asking.Wait()
+	now := time.Now()
+	page.At, page.UptimeSeconds = now.UTC(), now.Sub(s.started).Round(time.Millisecond).Seconds()
+	page.Live, page.Draining = s.live(now).OK, s.draining.Load()
+	page.Ready = !page.Draining
+	for _, gs := range page.Masters {
+		page.Ready = page.Ready && gs.Ready
+	}
+	return page
 }

@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
 )
@@ -70,6 +72,47 @@ func (s *session) letIn() bool {
 	return true
 }
 
+// openFor is how long it is believed that Redis lets in who does not log in, unless a
+// command that may change it is seen to be answered meanwhile.
+const openFor = 100 * time.Millisecond
+
+// knock reports whether the session may have p, which is ready. Redis judges by its
+// default user who connects and does not log in; p may have connected long before, when
+// that user was on and needed no password. So a client that was not let in yet waits
+// until Redis lets in the default user with any password. If it does not, the client has
+// to log in; those who are in stay.
+func (s *session) knock(p *pipe) bool {
+	w := s.w
+	if !s.reqs.Unauthenticated || s.who.user != "" || s.who.pass != "" || p.busy != "" || p.info.old ||
+		w.now()-p.openAt < openFor && p.access == w.access.Load() {
+		return true
+	}
+	s.wait = waitLogin
+	access := w.access.Load()
+	p.sendInternal(resp.AppendCommand(nil, "AUTH", "default", ""), func(reply []byte) {
+		if s.closed {
+			return
+		}
+		switch {
+		case reply == nil: // lost: a new connection shows it
+		case bytes.HasPrefix(reply, []byte("-WRONGPASS")):
+			w.refusals[p.id] = refusal{text: errNoAuth, until: w.now() + refusalTTL, access: access}
+			s.refusal = errNoAuth
+			if s.own == p {
+				s.dropOwn()
+			}
+		default: // an error of another kind says nothing: AUTH may have another name there
+			p.openAt, p.access = w.now(), access
+			if s.own == p {
+				s.restore(p)
+			}
+		}
+		s.mute = false
+		s.resume()
+	})
+	return false
+}
+
 // connected reports whether the session has a connection that is ready for its
 // commands. If not, it was told why not or waits for one.
 func (s *session) connected(cmd *command) bool {
@@ -94,7 +137,7 @@ func (s *session) protocolError(err error) {
 			s.w.log.Warn("a client began a tls handshake on a port without tls", "client", s.conn.RemoteAddr(), "unlogged_before", more)
 		}
 	}
-	s.w.log.Debug("protocol error from client", "client", s.conn.RemoteAddr(), "error", err)
+	s.w.log.Debug("protocol error from client", "client", s.conn.RemoteAddr(), "err", err)
 	s.replyError("ERR " + err.Error())
 	s.end()
 }

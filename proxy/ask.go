@@ -16,15 +16,16 @@ func (s *session) ask(frame, probe []byte, then func()) bool {
 		then()
 		return true
 	}
-	return s.asking(frame, probe, func() {
+	return s.asking(frame, probe, func([]byte) {
 		then()
 		s.mute = false
 		s.resume()
 	})
 }
 
-// asking is ask while a master is served; then has the session go on.
-func (s *session) asking(frame, probe []byte, then func()) bool {
+// asking is ask while a master is served; then gets Redis' answer and has the session
+// go on.
+func (s *session) asking(frame, probe []byte, then func(reply []byte)) bool {
 	if !s.connected(s.w.cmds.unknown) {
 		return s.wait == waitNone
 	}
@@ -44,7 +45,7 @@ func (s *session) asking(frame, probe []byte, then func()) bool {
 		case reply[0] == '-' && !provoked(reply):
 			s.reply(reply)
 		default:
-			then()
+			then(reply)
 			return
 		}
 		s.mute = false
@@ -63,7 +64,8 @@ func provoked(reply []byte) bool {
 // that its handling has used up.
 func (s *session) pullAsked(frame []byte) {
 	if s.mute && !s.replyOff {
-		s.pullFrame(resp.AppendCommand(nil, "CLIENT", "REPLY", "SKIP"), false)
+		s.pullFrame(resp.AppendCommand(nil, "CLIENT", "REPLY", "SKIP"), false, s.here.came())
 	}
-	s.pullFrame(frame, false)
+	s.pullFrame(frame, false, s.here.came())
+	s.here = entry{}
 }

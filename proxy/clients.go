@@ -25,7 +25,8 @@ func (s *session) clientID(frame []byte) bool {
 }
 
 func (s *session) clientInfo(frame []byte) bool {
-	return s.ask(frame, frame, func() { s.replyText(s.line()) })
+	n := len(frame)
+	return s.ask(frame, frame, func() { s.replyText(s.line(n)) })
 }
 
 // replyText replies with a text as Redis does: verbatim in RESP3.
@@ -54,12 +55,18 @@ func (s *session) clientList(frame []byte) bool {
 	case len(args) > 0:
 		return s.ask(frame, frame, func() { s.replyError("ERR syntax error") })
 	}
+	id, n := s.id, len(frame)
 	return s.askAll(frame, frame, func(w *worker, done func(found)) {
 		var f found
 		for _, o := range w.sessions {
-			if !o.closed && want(o) {
-				f.lines = append(f.lines, clientLine{o.id, o.line()})
+			if o.closed || !want(o) {
+				continue
 			}
+			atHand := 0
+			if o.id == id {
+				atHand = n
+			}
+			f.lines = append(f.lines, clientLine{o.id, o.line(atHand)})
 		}
 		done(f)
 	}, func(f found) {
@@ -91,7 +98,7 @@ func (s *session) askAll(frame, probe []byte, look func(w *worker, done func(fou
 	if !s.w.serving {
 		return s.hold(s.last) // nobody can say whether the user may
 	}
-	return s.asking(frame, probe, func() {
+	return s.asking(frame, probe, func([]byte) {
 		s.asked = true
 		s.w.host.everywhere(look, func(f found) {
 			s.asked = false
@@ -115,8 +122,9 @@ func (s *session) kind() string {
 }
 
 // line is the client's in CLIENT LIST (catClientInfoString in redis/src/networking.c).
-// What a shared connection has not is 0.
-func (s *session) line() string {
+// What a shared connection has not is 0. atHand is the size of the command that asks, if
+// it is the client's own: Redis has it in its buffer still.
+func (s *session) line(atHand int) string {
 	var subs [subShard + 1]int
 	for sub := range s.subs {
 		subs[sub.kind]++
@@ -135,7 +143,7 @@ func (s *session) line() string {
 		s.id, s.conn.RemoteAddr(), s.conn.LocalAddr(), s.name, (now-s.born)/time.Second, max(0, now-s.seen)/time.Second, s.flags(),
 		s.who.db, subs[subChannel], subs[subPattern], subs[subShard], multi)
 	fmt.Fprintf(&b, " qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=%d rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=%d resp=%d",
-		len(s.in), cap(s.in)-len(s.in), len(s.tx.log), s.pending(), cap(s.in)+cap(s.out)+cap(s.tx.log),
+		atHand+len(s.in), cap(s.in)-len(s.in), len(s.tx.log), s.pending(), cap(s.in)+cap(s.out)+cap(s.tx.log),
 		strings.ToLower(cmp.Or(s.last, s.w.cmds.unknown).name), userName(s.who.user), redir, s.who.proto)
 	if s.libName != "" || s.libVer != "" {
 		fmt.Fprintf(&b, " lib-name=%s lib-ver=%s", s.libName, s.libVer)
@@ -182,28 +190,28 @@ func (s *session) clientKill(frame []byte) bool {
 	}
 	want, probe, skipMe := killFilter(args)
 	if want == nil {
-		return s.ask(frame, resp.AppendCommand(nil, "CLIENT", "KILL"), func() { s.replyError("ERR syntax error") })
+		return s.ask(frame, probe, func() { s.replyError("ERR syntax error") })
 	}
 	return s.kill(frame, probe, func(o *session) bool { return want(o) && (o != s || !skipMe) },
 		func(n int) { s.reply(resp.AppendInt(nil, int64(n))) })
 }
 
-// killFilter reads the filters of CLIENT KILL; want is nil if there are none, or one is
-// incomplete. probe has them too, but matches nobody: Redis judges it. Of a filter that
+// killFilter reads the filters of CLIENT KILL; want is nil if there are none, or the last
+// is incomplete. probe has them too, but matches nobody: Redis judges it. Of a filter that
 // is there twice Redis obeys the last. Valkey takes several ids behind ID.
 func killFilter(args [][]byte) (want func(*session) bool, probe []byte, skipMe bool) {
 	skipMe = true
 	tests := make(map[string]func(*session) bool)
 	words := slices.Clone(args)
 	hasID := false
-	if len(args) < 4 {
-		return nil, nil, false
+	if len(args) == 2 {
+		return nil, resp.AppendCommand(nil, words...), false
 	}
 	for i := 2; i < len(args); {
-		filter := strings.ToLower(string(args[i]))
+		filter, _, _ := strings.Cut(strings.ToLower(string(args[i])), "\x00") // as equalFold has it
 		i++
 		if i == len(args) {
-			return nil, nil, false
+			return nil, resp.AppendCommand(nil, words...), false // Redis refuses all of it
 		}
 		v := string(args[i])
 		first := i
@@ -304,6 +312,7 @@ func (s *session) clientUnblock(frame []byte) bool {
 			if p == nil || p.state != pipeReady || !w.serving {
 				continue
 			}
+			o.own.aimed = true
 			p.sendInternal(resp.AppendCommand(nil, "CLIENT", "UNBLOCK", strconv.FormatInt(o.own.info.id, 10), reason), func(reply []byte) {
 				done(found{reply: bytes.Clone(reply)})
 			})

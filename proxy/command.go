@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"strings"
@@ -19,7 +20,7 @@ const (
 	classShared              // stateless: travels on a shared pipe
 	classScan                // stateless, but carries a cursor that is good for one node: see cursor.go
 	classScript              // stateless; names a script or carries one: see script.go
-	classOwn                 // stateless but unbounded: a connection of its own for the call
+	classOwn                 // stateless but unbounded, or about what is: a connection of its own for the call
 	classLocal               // answered here, or turned into a move to another pipe
 	classMulti
 	classExec
@@ -46,13 +47,18 @@ const (
 
 // command is what the sidecar knows of one command. It is immutable.
 type command struct {
+	id     int    // its place in worker.tallies; 0: it is counted with all that have no name there
 	name   string // upper case; container and subcommand joined by "|"
 	class  class
 	resend resend
 	local  localFunc
-	again  *idempotent  // with resendSame: when
-	wide   bool         // depends on more than the keys it names
-	read   *outage.Read // it only reads the keys it names: an outage policy may answer it
+	again  *idempotent // with resendSame: when
+	wide   bool        // depends on more than the keys it names
+	// whileBusy says that Redis executes it while a script runs too long, in whatever database.
+	whileBusy bool
+	admits    bool         // it may change whom Redis lets in
+	read      *outage.Read // it only reads the keys it names: an outage policy may answer it
+	sub       bool         // a subcommand: its name in one word is no command
 }
 
 // write reports whether a success may be lost with the master that gave it.
@@ -98,7 +104,11 @@ func newCommands(deny []string) *commands {
 	}
 	for _, list := range [][]string{sharedSameState(), sharedWrites(), sharedAdmin()} {
 		for _, n := range list {
-			t.add(n, classShared, resendLeast, nil)
+			c := classShared
+			if n == "SCRIPT|FLUSH" {
+				c = classScript
+			}
+			t.add(n, c, resendLeast, nil)
 		}
 	}
 	for _, n := range sharedNever() {
@@ -118,6 +128,10 @@ func newCommands(deny []string) *commands {
 	}
 	t.add("KEYS", classOwn, resendRead, nil)
 	t.add("MIGRATE", classOwn, resendLeast, nil)
+	// Behind a script that never ends, on the same connection, they would wait for it.
+	t.add("SCRIPT|KILL", classOwn, resendLeast, nil)
+	t.add("FUNCTION|KILL", classOwn, resendLeast, nil)
+	t.add("FUNCTION|STATS", classOwn, resendRead, nil)
 	t.add("MULTI", classMulti, resendRead, nil)
 	t.add("EXEC", classExec, resendLeast, nil)
 	t.add("DISCARD", classDiscard, resendRead, nil)
@@ -170,8 +184,14 @@ func newCommands(deny []string) *commands {
 	} {
 		t.add(n, classContainer, resendRead, nil)
 	}
+	for _, n := range []string{"SCRIPT|KILL", "FUNCTION|KILL", "FUNCTION|STATS", "SHUTDOWN"} {
+		t.shared(n).whileBusy = true
+	}
 	for _, n := range wideCommands() {
 		t.shared(n).wide = true
+	}
+	for _, n := range admitting() {
+		t.shared(n).admits = true
 	}
 	for n, r := range outage.Reads() {
 		if cmd := t.shared(n); cmd.resend == resendRead && cmd != t.unknown {
@@ -221,7 +241,7 @@ func KnownCommands() []string {
 }
 
 func (t *commands) add(name string, c class, r resend, f localFunc) *command {
-	cmd := &command{name: name, class: c, resend: r, local: f}
+	cmd := &command{id: len(t.all), name: name, class: c, resend: r, local: f, sub: strings.Contains(name, "|")}
 	t.all = append(t.all, cmd)
 	if len(name) > 8 {
 		t.long[name] = cmd
@@ -253,14 +273,46 @@ func slotOf(key uint64, n int) uint64 { return ((key + uint64(n)) * 0x9e3779b97f
 func (t *commands) find(frame []byte) *command {
 	name, next := resp.Arg(frame, 0)
 	cmd := t.byName(name)
-	if cmd.class != classContainer {
+	switch {
+	case cmd.sub: // the bar is ours, Redis knows no such name
+		return t.unknown
+	case cmd == t.unknown:
+		return t.deniedAlias(frame)
+	case cmd.class != classContainer:
 		return cmd
 	}
 	sub, n := resp.Arg(frame, next)
-	if n == 0 {
+	if n == 0 && resp.Count(frame) == 1 { // else it is too long to be there yet
 		return t.shared("CONFIG|HELP") // a container alone only earns an error from Redis
 	}
-	return t.subcommand(cmd, sub)
+	if cmd = t.subcommand(cmd, sub); cmd == t.unknown {
+		return t.deniedAlias(frame)
+	}
+	return cmd
+}
+
+// deniedAlias returns the denied command that Redis may take one with null bytes for: it
+// compares names up to there (strcasecmp), those that fall into the same slot of its table
+// by chance. Other such commands are unknown.
+func (t *commands) deniedAlias(frame []byte) *command {
+	name, next := resp.Arg(frame, 0)
+	sub, _ := resp.Arg(frame, next)
+	name, _, odd := bytes.Cut(name, []byte{0})
+	sub, _, oddSub := bytes.Cut(sub, []byte{0})
+	if !odd && !oddSub {
+		return t.unknown
+	}
+	cmd := t.byName(name)
+	switch {
+	case cmd.sub:
+		return t.unknown
+	case cmd.class == classContainer:
+		cmd = t.subcommand(cmd, sub)
+	}
+	if cmd.class != classDenied {
+		return t.unknown
+	}
+	return cmd
 }
 
 func (t *commands) byName(name []byte) *command {

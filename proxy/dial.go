@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -40,9 +41,9 @@ func (w *worker) sharedPipe(who identity) *pipe {
 
 // ownPipe returns a pipe of an identity for s alone: a clean idle one, or a new
 // one that is being dialled.
-func (w *worker) ownPipe(s *session, who identity) *pipe {
+func (w *worker) ownPipe(s *session, who identity, why pinReason) *pipe {
 	w.owned++
-	w.stats.pinned++
+	w.stats.pinned[why]++
 	list := w.idle[who]
 	for len(list) > 0 {
 		p := list[len(list)-1]
@@ -66,18 +67,16 @@ func (w *worker) giveOwn(p *pipe) {
 	delete(w.owns, p)
 	p.owner = nil
 	list := w.idle[p.id]
-	if p.state != pipeReady || p.queue.len() > 0 || len(list) >= maxIdleOwn {
+	if p.state != pipeReady || p.queue.len() > 0 || p.aimed || len(list) >= maxIdleOwn {
 		p.end()
 		w.wakeAll(p) // its session may have waited for an answer to us
 		return
 	}
 	p.idleAt = w.loopNow()
+	p.gotBytes, p.gotReplies = 0, 0 // the next session asks for other things
 	w.idle[p.id] = append(list, p)
 	w.armSweep()
 }
-
-// giveUpOwn ends an own pipe as if its connection were lost.
-func (w *worker) giveUpOwn(p *pipe) { w.giveUp(p) }
 
 // giveUp abandons a pipe, whatever kind it is.
 func (*worker) giveUp(p *pipe) {
@@ -127,7 +126,7 @@ func (w *worker) connectFailed(p *pipe, err error) {
 		return
 	}
 	p.attempts++
-	w.log.Debug("master cannot be reached", "addr", p.addr, "attempt", p.attempts, "error", err)
+	w.log.Debug("master cannot be reached", "addr", p.addr, "attempt", p.attempts, "err", err)
 	if p.trialOf != nil {
 		w.endTrial(p)
 		return
@@ -143,28 +142,32 @@ func (w *worker) connectFailed(p *pipe, err error) {
 func (w *worker) reconnect(p *pipe) {
 	p.state = pipeDialing
 	p.conn = nil
-	d := min(redialMax, redialMin<<min(p.attempts, 6))
-	d = d/2 + rand.N(d)
 	gen := p.dialGen
-	w.host.after(d, func() {
+	w.host.after(restAfter(p.attempts), func() {
 		if p.dialGen == gen && p.state == pipeDialing {
 			w.connect(p)
 		}
 	})
 }
 
+// restAfter is how long to rest after so many attempts.
+func restAfter(attempts int) time.Duration {
+	d := min(redialMax, redialMin<<min(attempts, 6))
+	return d/2 + rand.N(d)
+}
+
 // greet logs in and checks the role, in one round trip: HELLO's role field costs
 // nothing extra, and ordinary users may not call ROLE (FAILOVER.md 6.1).
 func (w *worker) greet(p *pipe) {
 	p.state = pipeGreeting
-	p.greetAt = w.now()
+	p.greetAt, p.access = w.now(), w.access.Load()
 	hello := []string{"HELLO", strconv.Itoa(p.id.proto)}
 	if p.id.pass != "" || p.id.user != "" {
 		hello = append(hello, "AUTH", userName(p.id.user), p.id.pass)
 	}
 	p.sendInternal(resp.AppendCommand(nil, hello...), func(r []byte) { w.greeted(p, r) })
 	if p.id.db != 0 {
-		p.sendInternal(resp.AppendCommand(nil, "SELECT", strconv.Itoa(p.id.db)), func(r []byte) { w.selected(p, r) })
+		w.selectDB(p)
 	} else {
 		p.last = true
 	}
@@ -236,7 +239,7 @@ func (w *worker) greetOld(p *pipe) {
 		w.loginRefused(p, "NOPROTO unsupported protocol version")
 		return
 	}
-	p.info = serverInfo{server: "redis", version: "5", mode: "standalone", modules: []byte("*0\r\n")}
+	p.info = serverInfo{server: "redis", version: "5", mode: "standalone", modules: []byte("*0\r\n"), old: true}
 	if p.id.pass != "" {
 		p.sendInternal(resp.AppendCommand(nil, "AUTH", p.id.pass), func(r []byte) {
 			if r != nil && r[0] == '-' && p.state == pipeGreeting {
@@ -277,8 +280,16 @@ func (w *worker) selected(p *pipe, reply []byte) {
 	if reply == nil || p.state != pipeGreeting {
 		return
 	}
-	if reply[0] == '-' {
-		w.loginRefused(p, trimLine(reply)) // "ERR DB index is out of range", or NOPERM: it would be in another database
+	switch text := trimLine(reply); {
+	case reply[0] != '-':
+	case isBusy(text) && p.trialOf != nil:
+		w.trialWaits(p)
+		return
+	case isBusy(text) && !p.replica:
+		w.busy(p, text)
+		return
+	default:
+		w.loginRefused(p, text) // "ERR DB index is out of range", or NOPERM: it would be in another database
 		return
 	}
 	p.last = true
@@ -294,11 +305,13 @@ func (w *worker) ready(p *pipe) {
 		return
 	}
 	if p.trialOf != nil {
-		w.trialPassed(p)
+		w.trialGreeted(p)
 		return
 	}
 	p.state = pipeReady
+	p.busy = ""
 	p.carried = true
+	p.openAt = w.now()
 	p.attempts = 0
 	w.succeeded()
 	p.lostAt = 0
@@ -336,7 +349,7 @@ func (w *worker) loginRefused(p *pipe, text string) {
 		if len(w.refusals) >= maxRefusals {
 			clear(w.refusals) // it only spares dials
 		}
-		w.refusals[p.id] = refusal{text: text, until: w.now() + refusalTTL}
+		w.refusals[p.id] = refusal{text: text, until: w.now() + refusalTTL, access: p.access}
 	}
 	waiting := p.waiting
 	p.waiting = nil
@@ -367,7 +380,7 @@ func (w *worker) refusedLately(who identity) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	if w.now() > r.until {
+	if w.now() > r.until || w.access.Load() != r.access {
 		delete(w.refusals, who)
 		return "", false
 	}
@@ -384,7 +397,7 @@ func (w *worker) pipeLost(p *pipe, err error) {
 	if p.carried {
 		w.unlearn()
 	}
-	w.log.Debug("backend connection lost", "addr", p.addr, "error", err)
+	w.log.Debug("backend connection lost", "addr", p.addr, "err", err)
 	if p.trialOf != nil {
 		w.endTrial(p)
 		return
@@ -486,9 +499,11 @@ func (w *worker) sweepTurn() {
 	w.sweepAt.Reset(sweepEvery)
 }
 
-// sweep closes pipes that nobody has used for a while.
+// sweep closes pipes that nobody has used for a while, and forgets refusals, which may
+// hold large passwords.
 func (w *worker) sweep() {
 	now := w.loopNow()
+	maps.DeleteFunc(w.refusals, func(_ identity, r refusal) bool { return now > r.until })
 	for _, p := range w.pipes {
 		if p.sessions == 0 && len(p.waiting) == 0 && p.queue.len() == 0 && now-p.idleAt > idlePipe {
 			p.end()

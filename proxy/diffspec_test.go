@@ -114,7 +114,6 @@ type diffGen struct {
 	tx      bool // inside MULTI
 	moved   bool // SELECT was called: not every user may follow
 	exact   bool // only commands whose replies can be compared byte by byte
-	flushed bool // SCRIPT FLUSH was called: the sidecar remembers what Redis forgets
 	scripts []string
 }
 
@@ -467,7 +466,7 @@ func (g *diffGen) connection() []string {
 // the sidecar remembers those that have passed.
 func (g *diffGen) script() []string {
 	tag := fmt.Sprintf("--[[%d]] ", g.stream)
-	if g.one(4) && !g.flushed && len(g.scripts) > 0 {
+	if g.one(4) && len(g.scripts) > 0 {
 		return append([]string{g.pick("EVALSHA", "EVALSHA_RO"), g.scripts[g.IntN(len(g.scripts))]}, "1", g.key(), g.value())
 	}
 	switch g.IntN(8) {

@@ -16,16 +16,16 @@ func (s *session) route(frame []byte, cmd *command) bool {
 	}
 	// What is answered here reaches nobody either. No reply to an earlier command
 	// can come meanwhile: a login has the session wait until it is answered.
-	silent := cmd.name != "CLIENT|REPLY"
+	switches := cmd.name == "CLIENT|REPLY" // and says itself who is reached
 	skip := s.replySkip
-	s.mute = silent
+	s.mute = !switches
 	handled := s.dispatch(frame, cmd)
-	if s.wait != waitLogin && !s.closing {
-		s.mute = false
-	}
-	if handled && skip && silent {
+	if handled && skip && (!switches || s.mute) { // else it was set anew
 		s.replySkip = false
 		s.refast()
+	}
+	if s.wait != waitLogin && !s.closing {
+		s.mute = false
 	}
 	return handled
 }
@@ -33,6 +33,10 @@ func (s *session) route(frame []byte, cmd *command) bool {
 // dispatch finds the pipe for a command, or says what the command must wait for.
 func (s *session) dispatch(frame []byte, cmd *command) bool {
 	if s.pending() >= s.w.sizes.mark {
+		if s.reqs.Unauthenticated { // nothing is kept for who has not logged in, nor by Redis
+			s.cut(cutNormalHard, s.pending())
+			return true
+		}
 		s.wait = waitOutput
 		return false
 	}
@@ -74,7 +78,8 @@ func (s *session) dispatch(frame []byte, cmd *command) bool {
 		return false
 	}
 	p := s.own
-	if p != nil && p.id != s.who && s.inflight == 0 { // made for a login that was given up
+	if p != nil && s.inflight == 0 && (p.id != s.who || // made for a login that was given up
+		p.state != pipeReady && !s.pinned() && !s.needsOwn(frame, cmd)) {
 		s.dropOwn()
 		p = nil
 	}
@@ -87,7 +92,7 @@ func (s *session) dispatch(frame []byte, cmd *command) bool {
 			return s.wait == waitNone
 		}
 	}
-	if p.state != pipeReady || p.full() {
+	if (p.state != pipeReady || p.full()) && (p.busy == "" || !cmd.whileBusy || s.tx.active) {
 		return s.await(p, cmd)
 	}
 	if s.inflight >= maxShare {
@@ -98,17 +103,12 @@ func (s *session) dispatch(frame []byte, cmd *command) bool {
 		s.waitFor(p)
 		return false
 	}
-	if cmd.name == "CLIENT|GETREDIR" && s.own != nil && !s.w.opts.Dedicated && !s.tx.active && frame[1] == '2' && frame[2] == '\r' {
-		if _, id := s.tracking(); id > 0 && (s.who.proto == 3 || !s.subscribed()) {
-			return s.answer(resp.AppendInt(nil, id))
-		}
-	}
-	if s.redirects(frame, cmd) {
+	if act := s.redirects(frame, cmd); act != nil {
 		if s.unanswered() {
 			s.wait = waitDrain
 			return false
 		}
-		s.redirect(p, frame, cmd)
+		act(p, frame, cmd)
 		return true
 	}
 	s.transmit(p, frame, cmd)
@@ -168,7 +168,8 @@ func (s *session) needsOwn(frame []byte, cmd *command) bool {
 	case classMayBlock:
 		return blocks(frame)
 	case classShared, classScan, classScript:
-		return s.w.owned < maxOwn && s.w.bulk.has(cmd, frame)
+		// The first is a guess, which is not worth a hold: the master may have no connection left.
+		return s.w.owned < maxOwn && (s.large == cmd && s.w.failure == "" || s.w.bulk.has(cmd, frame))
 	case classExec, classDiscard, classUnwatch, classLocal, classDenied, classContainer:
 	}
 	return false
@@ -184,6 +185,10 @@ func blocks(frame []byte) bool {
 		switch {
 		case equalFold(string(a), "block"):
 			return true
+		case equalFold(string(a), "group"): // its two names may be any words
+			if _, pos = resp.Arg(frame, pos); pos > 0 {
+				_, pos = resp.Arg(frame, pos)
+			}
 		case equalFold(string(a), "streams"):
 			return false
 		}
@@ -213,6 +218,9 @@ func (s *session) attach(cmd *command) *pipe {
 	}
 	if s.pipe != nil && s.pipe != p && s.inflight > 0 {
 		s.wait = waitDrain // a session talks to one backend connection at a time
+		return nil
+	}
+	if p.state == pipeReady && !s.knock(p) {
 		return nil
 	}
 	s.detach()
@@ -261,7 +269,10 @@ func (s *session) detach() {
 // await has the command at hand wait for p. Once the master has turned a
 // connection away, that counts as a hold: it ends at hold.timeout.
 func (s *session) await(p *pipe, cmd *command) bool {
-	if p.state == pipeReady || p.attempts <= 1 {
+	switch {
+	case p.busy != "":
+		return s.whileBusy(p, cmd)
+	case p.state == pipeReady || p.attempts <= 1:
 		s.waitFor(p)
 		return false
 	}
@@ -293,10 +304,10 @@ func (s *session) hold(cmd *command) bool {
 		s.w.stats.rejected++
 	}
 	if s.tx.active {
-		s.failQueued()
+		s.failQueued(s.w.noMaster())
+		s.tx.aborted = true
 		if cmd.class == classExec {
-			s.tx = transaction{}
-			s.watching, s.watchLost = false, false
+			s.endTx()
 			if s.own != nil { // it is in MULTI: not fit for what comes
 				s.dropOwn()
 				s.lostOwn = s.pinned()
@@ -314,15 +325,27 @@ func (s *session) hold(cmd *command) bool {
 	return true
 }
 
-// failQueued ends the hopes of a transaction whose master is away: EXEC will fail.
-// What was recorded and never answered is not repeated any more, so it is answered
-// now, before the command behind it. Nothing of the session is under way.
-func (s *session) failQueued() {
+// failQueued answers with an error what was recorded of a transaction and never
+// answered: it is not repeated any more, and what is answered next came behind it.
+// Nothing of the session is under way. The caller has EXEC fail.
+func (s *session) failQueued(text string) {
 	t := &s.tx
 	for ; t.answered < t.len() && !t.aborted; t.answered++ { // else pullQueued has answered them
-		s.replyError(s.w.noMaster())
+		reply := resp.AppendError(nil, text)
+		s.reply(reply)
+		frame, cmd := t.frame(t.answered), s.w.cmds.unknown
+		if frame != nil {
+			cmd = s.w.find(frame)
+		}
+		e := s.entryOf(cmd)
+		s.w.ended(nil, &e, frame, kindOf(reply))
 	}
-	t.aborted = true
+}
+
+// endTx forgets a transaction that no connection knows of.
+func (s *session) endTx() {
+	s.tx = transaction{}
+	s.watching, s.watchLost = false, false
 }
 
 // noMaster is the error for a command that no master could take. Its prefix is the
@@ -338,7 +361,10 @@ func (w *worker) noMaster() string {
 	case r.State == topology.Serving && !w.serving:
 		return "NOREPLICAS fenced: the lease has ended; nothing was sent (sentinelproxy)"
 	case r.State == topology.Serving:
-		since, why = (w.now() - w.failedAt).Round(1e8), "it can't be connected to: "+w.failure
+		since, why = (w.now() - w.failedAt).Round(1e8), "it can't be connected to"
+		if w.failure != "" { // else it was held meanwhile
+			why += ": " + w.failure
+		}
 	case why == "":
 		why = "no master is known yet"
 	}

@@ -68,7 +68,7 @@ func (p *pipe) underWay() bool {
 	pos := p.head
 	for i := range p.queue.len() {
 		e := p.queue.at(i)
-		if e.s != nil && (pos < p.sent || e.meta&metaStreamed != 0) {
+		if e.s != nil && (pos < p.sent || e.meta&metaBegun != 0) {
 			return true
 		}
 		if pos >= p.sent {

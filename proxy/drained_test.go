@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/sentinelproxy/sentinelproxy/topology"
@@ -42,6 +43,49 @@ func TestPartOfACommandIsUnderWay(t *testing.T) {
 	b.expect("SET a 1")
 	b.reply("+OK\r\n")
 	r.wantUnderWay(false)
+}
+
+// The rest of a large command goes out as any other's, or the master would never be
+// done with it.
+func TestRestOfALargeCommandDrains(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.wire.peer("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2000000\r\n" + strings.Repeat("x", 1000000))
+	b := r.ownBackend()
+	b.wire.got = nil
+	r.hold()
+	r.wantUnderWay(true)
+	rest := strings.Repeat("x", 1000000) + "\r\n"
+	c.wire.peer(rest + frames("GET a"))
+	if got := string(b.wire.got); got != rest {
+		t.Fatalf("%d bytes came after the hold; want the %d of the command begun", len(got), len(rest))
+	}
+	b.reply("+OK\r\n")
+	c.expect("+OK\r\n")
+	r.wantUnderWay(false)
+}
+
+// One of which nothing has gone out yet is not begun.
+func TestLargeCommandIsNotBegunInAHold(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.wire.peer("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2000000\r\n")
+	var b *backend
+	for b == nil || b.wire.h.(*pipe).owner == nil {
+		b = r.accept()
+		b.expect("HELLO")
+		b.wire.blocked = true
+		b.reply(helloMaster)
+	}
+	c.wire.peer(strings.Repeat("x", 1000))
+	r.hold()
+	b.wire.unblock(0)
+	b.expectNothing()
+	r.wantUnderWay(false)
+	r.serve(nodeA, 1)
+	if len(b.wire.got) == 0 {
+		t.Error("it does not go on")
+	}
 }
 
 // A blocking call is ended at the hold, and then waits like any other command.

@@ -26,6 +26,7 @@ func TestResetEndsReplyOff(t *testing.T) {
 	c := r.client()
 	b := warm(r, c)
 	c.send("CLIENT REPLY OFF", "RESET x", "CLIENT GETNAME", "RESET", "CLIENT GETNAME")
+	b.mayReply()
 	b.expect("RESET x")
 	b.reply("-ERR wrong number of arguments for 'reset' command\r\n")
 	for range 2 {
@@ -65,8 +66,10 @@ func TestReplyOffBehindUnsubscribeIsNotRedis(t *testing.T) {
 	b.expectNothing() // CLIENT REPLY OFF would have no answer
 	b.reply("*3\r\n$11\r\nunsubscribe\r\n$2\r\nch\r\n:0\r\n")
 	b = r.backend()
+	b.mayReply()
 	b.expect("PING")
 	b.reply("+PONG\r\n")
+	b.mayReply()
 	c.expect(subscribedRESP2 + "*3\r\n$11\r\nunsubscribe\r\n$2\r\nch\r\n:0\r\n" + "+OK\r\n")
 }
 
@@ -102,6 +105,8 @@ func TestMultiThatIsRefusedQueuesNothing(t *testing.T) {
 	}
 }
 
+const noSelect = "-NOPERM this user has no permissions to run the 'select' command\r\n"
+
 func TestUserWithoutSelectNeverLandsInAnotherDatabase(t *testing.T) {
 	r := serving(t)
 	c := r.client()
@@ -109,11 +114,82 @@ func TestUserWithoutSelectNeverLandsInAnotherDatabase(t *testing.T) {
 	c.send("SELECT 3", "GET a")
 	b := r.accept()
 	b.expect("HELLO 2", "SELECT 3")
-	b.reply(helloMaster + "-NOPERM this user has no permissions to run the 'select' command\r\n")
+	b.reply(helloMaster + noSelect)
 	if c.s.who.db != 0 {
 		t.Errorf("it is in database %d", c.s.who.db)
 	}
 	c.expectError("NOPERM", "select")
+}
+
+// A login leaves its client in the database where it is, whatever the user may do.
+func TestLoginOfAUserWithoutSelect(t *testing.T) {
+	for _, login := range []string{"AUTH ann pw", "HELLO 2 AUTH ann pw"} {
+		t.Run(login, func(t *testing.T) {
+			r := serving(t)
+			c, shared := inDB(r)
+			c.send(login, "GET a")
+			b := r.accept()
+			b.expect("HELLO 2 AUTH ann pw", "SELECT 3")
+			b.reply(helloMaster + noSelect)
+			b = r.accept()
+			b.expect("HELLO 2", "SELECT 3")
+			b.reply(helloMaster + "+OK\r\n")
+			b.expect(login)
+			b.reply("-WRONGPASS no\r\n")
+			b.expect("GET a")
+			b.reply("$-1\r\n")
+			if c.s.own != nil || c.s.who.user != "" {
+				t.Error("it keeps a connection, or is somebody else")
+			}
+			c.wire.got = nil
+			c.send(login)
+			b = r.accept()
+			b.expect("HELLO 2 AUTH ann pw", "SELECT 3")
+			b.reply(helloMaster + noSelect)
+			for len(r.dials) > 0 {
+				b = r.accept()
+				b.expect("HELLO 2", "SELECT 3")
+				b.reply(helloMaster + "+OK\r\n")
+			}
+			own := c.s.own
+			if own == nil {
+				t.Fatal("no connection of its own")
+			}
+			ob := &backend{wire: own.conn.(*fakeWire)} //nolint:forcetypeassert // of the rig
+			ob.expect(login)
+			ob.reply("+OK\r\n")
+			c.send("GET a")
+			ob.expect("GET a")
+			ob.reply("$1\r\n1\r\n")
+			if c.s.own != own || c.s.who.user != "ann" || c.s.who.db != 3 {
+				t.Errorf("it is %+v", c.s.who)
+			}
+			shared.expectNothing()
+		})
+	}
+}
+
+// Such a user's connection cannot be had again when it is lost, as by ACL LOAD: its
+// client is disconnected, as by Redis.
+func TestUserWithoutSelectIsDisconnectedWithItsConnection(t *testing.T) {
+	r := serving(t)
+	c, _ := inDB(r)
+	c.send("WATCH k")
+	b := r.accept()
+	b.expect("HELLO 2", "SELECT 3")
+	b.reply(helloMaster + "+OK\r\n")
+	b.expect("WATCH k")
+	b.reply("+OK\r\n")
+	c.send("AUTH ann pw")
+	b.expect("AUTH ann pw")
+	b.reply("+OK\r\n")
+	b.wire.peerEOF()
+	b = r.accept()
+	b.expect("HELLO 2 AUTH ann pw", "SELECT 3")
+	b.reply(helloMaster + noSelect)
+	if !c.wire.closed {
+		t.Error("its client stays")
+	}
 }
 
 func TestNameGivenInATransaction(t *testing.T) {
@@ -295,6 +371,7 @@ func TestSubscribeInATransactionThatIsNotAnswered(t *testing.T) {
 	shared.reply(helloMaster)
 	c.wire.got = nil
 	c.send("CLIENT REPLY OFF", "MULTI", "UNSUBSCRIBE", "SUBSCRIBE a b", "GET x", "SUBSCRIBE c", "EXEC")
+	shared.mayReply()
 	b := r.accept()
 	b.expect("HELLO 3")
 	b.reply(helloMaster)

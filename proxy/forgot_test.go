@@ -196,3 +196,33 @@ func TestForgottenStateBeforeALogin(t *testing.T) {
 		t.Errorf("closed: %v, %d cut off; want it cut off", c.wire.closed, r.w.stats.stateCut)
 	}
 }
+
+// A new master that does not let a client subscribe or track again ends it: it would
+// wait for ever.
+func TestStateThatANewMasterRefuses(t *testing.T) {
+	for cmd, answer := range map[string]string{
+		"SUBSCRIBE ch":       confirmation("ch", 1),
+		"PSUBSCRIBE ch":      strings.Replace(confirmation("ch", 1), "$9\r\n", "$10\r\np", 1),
+		"CLIENT TRACKING ON": "+OK\r\n",
+		"MONITOR":            "+OK\r\n",
+		"CLIENT NO-EVICT ON": "+OK\r\n",
+	} {
+		t.Run(cmd, func(t *testing.T) {
+			r := serving(t)
+			c := r.client()
+			c.send(cmd)
+			b := r.ownBackend()
+			b.expect(cmd)
+			b.reply(answer)
+			c.expect(answer)
+			r.serve(nodeB, 2)
+			b = r.ownBackend()
+			b.expect(cmd)
+			b.reply("-NOPERM this user has no permissions\r\n")
+			c.expect("")
+			if got, want := c.wire.whenFlushed, cmd != "CLIENT NO-EVICT ON"; got != want {
+				t.Errorf("cut off: %v; want %v", got, want)
+			}
+		})
+	}
+}

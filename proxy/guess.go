@@ -198,7 +198,7 @@ func (w *worker) isNamed(who identity) bool {
 
 // revoked reports whether Redis' word on a login means that it takes it no more.
 func (w *worker) revoked(who identity, text string) bool {
-	return w.isNamed(who) && strings.HasPrefix(text, "WRONGPASS")
+	return w.isNamed(who) && (strings.HasPrefix(text, "WRONGPASS") || strings.HasPrefix(text, "NOPERM"))
 }
 
 // recheck has Redis say whether it still takes the login of a client whose own

@@ -256,3 +256,19 @@ func TestDelayedLoginWhoseConnectionIsLost(t *testing.T) {
 	b.reply("+OK\r\n")
 	c.expect("+OK\r\n")
 }
+
+// A password that was refused is not kept for longer than that is believed.
+func TestRefusedLoginIsForgotten(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	warm(r, c)
+	c.send("AUTH " + strings.Repeat("x", 10_000))
+	b := r.accept()
+	b.expect("HELLO 2 AUTH default")
+	b.reply(wrongPass)
+	c.expect(wrongPass)
+	r.advance(2 * sweepEvery)
+	if n := len(r.w.refusals); n != 0 {
+		t.Errorf("%d refusals are remembered", n)
+	}
+}

@@ -48,6 +48,8 @@ func newRig(tb testing.TB) *rig {
 	o := Options{Group: "orders", Loops: 1, Log: slog.New(slog.DiscardHandler)}
 	r := &rig{t: tb, at: time.Hour}
 	r.w = newWorker(r, 0, &o, newCommands(DefaultDenied()))
+	r.w.slow = make(chan slowCommand, slowRoom)
+	r.reach(r.at)
 	return r
 }
 
@@ -60,6 +62,9 @@ func serving(tb testing.TB) *rig {
 }
 
 func (r *rig) now() time.Duration { return r.at }
+
+// reach has it be that time.
+func (r *rig) reach(at time.Duration) { r.at, r.w.tick = at, uint64(at/time.Microsecond) }
 
 func (r *rig) report(rep topology.Report) { r.reports = append(r.reports, rep) }
 
@@ -108,11 +113,12 @@ func (r *rig) advance(d time.Duration) {
 		if next == nil {
 			break
 		}
-		r.at, next.armed = max(r.at, next.at), false
+		r.reach(max(r.at, next.at))
+		next.armed = false
 		next.f()
 		r.turn()
 	}
-	r.at = end
+	r.reach(end)
 }
 
 // fakeDial is a dial under way.
@@ -266,8 +272,23 @@ func (c *fakeWire) peer(b string) {
 	if c.closed {
 		c.r.t.Fatalf("%s: closed after %q, but the script sends %.40q", c.name, c.got, b)
 	}
-	c.h.Data([]byte(b))
+	c.data([]byte(b))
 	c.r.turn()
+}
+
+// data hands over what the peer sends as a loop does. b may change afterwards.
+func (c *fakeWire) data(b []byte) {
+	for len(b) > 0 && !c.closed {
+		room := b
+		if h, ok := c.h.(evloop.Collector); ok {
+			if own := h.Room(); len(own) > 0 {
+				room = own
+			}
+		}
+		n := copy(room, b)
+		c.h.Data(room[:n])
+		b = b[n:]
+	}
 }
 
 func (c *fakeWire) peerEOF() {
@@ -325,6 +346,22 @@ func (b *backend) expectNothing() {
 func (b *backend) reply(s string) {
 	b.wire.r.t.Helper()
 	b.wire.peer(s)
+}
+
+// keptBy is how many bytes a connection holds of commands that are not sent or answered.
+func keptBy(b *backend) int {
+	n := 0
+	for _, c := range b.wire.h.(*pipe).out.chunks {
+		n += len(c)
+	}
+	return n
+}
+
+// mayReply answers the question whether a client may call CLIENT REPLY.
+func (b *backend) mayReply() {
+	b.wire.r.t.Helper()
+	b.expect("CLIENT REPLY ON")
+	b.reply("+OK\r\n")
 }
 
 // fakeClient is the client's end of a session.

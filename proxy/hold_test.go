@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +113,48 @@ func TestHoldTimeout(t *testing.T) {
 			b.expect("SET d 4")
 			b.expectNothing()
 			r.checkHeld(1, 4, 0, 0)
+		})
+	}
+}
+
+// A route that comes and goes while no new connection can be made has nobody wait for ever.
+func TestHoldTimeoutThroughSeveralHolds(t *testing.T) {
+	for name, command := range map[string]string{"shared": "GET a", "own": "BLPOP q 0", "transaction": "MULTI"} {
+		t.Run(name, func(t *testing.T) {
+			r := serving(t)
+			c := r.client()
+			waitedFor := func() (waited time.Duration) {
+				for waited < 2*r.w.route.HoldTimeout && len(c.wire.got) == 0 {
+					for _, d := range r.dials {
+						d.done(nil, errors.New("connection refused"))
+					}
+					r.dials = nil
+					r.hold()
+					r.serve(nodeA, 1)
+					r.advance(redialMax)
+					waited += redialMax
+				}
+				return waited
+			}
+			for range 2 { // the second wait begins anew
+				c.send(command)
+				if d := waitedFor(); d < r.w.route.HoldTimeout {
+					t.Errorf("failed after %v", d)
+				}
+				c.expectError("MASTERDOWN", "it can't be connected to")
+			}
+			c.send("GET a")
+			r.hold()
+			r.advance(r.w.route.HoldTimeout / 2)
+			r.serve(nodeA, 1)
+			b := r.backend()
+			b.expect("GET a")
+			b.reply("$-1\r\n")
+			c.expect("$-1\r\n")
+			r.hold()
+			c.send("GET a")
+			r.advance(r.w.route.HoldTimeout * 3 / 4)
+			c.expect("")
 		})
 	}
 }

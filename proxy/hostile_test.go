@@ -255,14 +255,17 @@ func neverRead(h *hostility) {
 
 // manyConnections opens all the connections that the sidecar takes, and more.
 func manyConnections(h *hostility) {
-	for range h.r.server.opts.MaxClients + 49 { // one other is there
+	h.r.tb = h
+	for i := range h.r.server.opts.MaxClients + 49 { // one other is there
+		if i%500 == 499 { // the system keeps no more than some thousand that nobody has accepted yet
+			h.r.waitClients(min(i+1, h.r.server.opts.MaxClients))
+		}
 		c, err := new(net.Dialer).DialContext(h.Context(), "tcp", h.r.addr)
 		if err != nil {
 			h.Fatal(err)
 		}
 		h.conns = append(h.conns, c)
 	}
-	h.r.tb = h
 	h.r.waitClients(h.r.server.opts.MaxClients)
 	h.others()
 	for _, c := range h.conns[len(h.conns)-40:] {
@@ -419,4 +422,47 @@ func metric(tb testing.TB, s *Server, name string) float64 {
 	}
 	tb.Fatalf("no metric %s with %s=%q", name, label, want)
 	return 0
+}
+
+// A node that answers what it was never asked must not have us send from before the
+// beginning of what we keep.
+func TestAnswerBeforeTheQuestion(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	h, node := c.wire.h, b.wire.h // all in one turn: nothing is written before its end
+	h.Data([]byte(frames("GET a", "GET b")))
+	node.Data([]byte("$1\r\n1\r\n"))
+	long := "SET k " + strings.Repeat("x", 10_000)
+	h.Data([]byte(frames(long)))
+	b.expect("GET a", "GET b", long)
+	b.reply("$1\r\n2\r\n+OK\r\n")
+	c.expect("$1\r\n1\r\n$1\r\n2\r\n+OK\r\n")
+}
+
+// A reply that nobody asked for is no reply to the next command either, whoever sends it.
+func TestUnaskedReplyEndsASharedConnection(t *testing.T) {
+	for name, own := range map[string]bool{"shared": false, "pooled": true} {
+		t.Run(name, func(t *testing.T) {
+			r := serving(t)
+			c, d := r.client(), r.client()
+			b := warm(r, c)
+			if own {
+				c.send("BLPOP q 1")
+				b = r.ownBackend()
+				b.expect("BLPOP q 1")
+				b.reply("*-1\r\n")
+			}
+			b.reply(">2\r\n+invalidate\r\n_\r\n") // a push is nobody's
+			if b.wire.closed {
+				t.Fatal("a push ends the connection")
+			}
+			b.reply("$6\r\nsecret\r\n")
+			if !b.wire.closed {
+				t.Error("the connection is still in use")
+			}
+			d.send("GET a", "BLPOP q 1")
+			d.expect("")
+		})
+	}
 }

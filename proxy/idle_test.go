@@ -23,6 +23,10 @@ func TestIdleClientIsEnded(t *testing.T) {
 	r := idling(t)
 	c, busy := r.client(), r.client()
 	b := warm(r, c)
+	busy.send("PING")
+	b.expect("PING")
+	b.reply("+PONG\r\n")
+	busy.expect("+PONG\r\n")
 	for range 6 {
 		r.advance(20 * time.Second)
 		busy.send("PING")
@@ -136,7 +140,7 @@ func TestManyIdleClientsEndInPieces(t *testing.T) {
 }
 
 func TestIdleTimeoutOnRealConnections(t *testing.T) {
-	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t)}), func(o *Options) { o.IdleTimeout = time.Second })
+	r := startServer(t, redistest.Single(t, redistest.Options{TLS: nodeTLS(t)}), func(o *Options) { o.IdleTimeout = 3 * time.Second })
 	idle, sub := r.raw(), r.raw()
 	sub.send("SUBSCRIBE x\r\n")
 	sub.expect("*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n")

@@ -16,19 +16,22 @@ import (
 //   - if writes of others wait there, which cannot be sent again, the large reply itself
 //     is thrown away as fast as it comes, and its command, if it is a read, sent again on a
 //     pipe of its own;
-//   - the command is remembered: next time it has a pipe of its own at once, where a slow
-//     reader pushes back on Redis and on nobody else.
+//   - the command is remembered, with its key by all and without by its session: next
+//     time it has a pipe of its own at once, where a slow reader pushes back on Redis and on
+//     nobody else. So have the reads of the same name that were taken back: they would
+//     else be taken back again and again, behind one another.
 //
 // What is left to wait is a write behind a large reply that is not given twice, such as
 // a script's, the first time it is seen; OutputLimits.Normal bounds that.
 
 // isolate makes p serve s alone, as far as it can: it takes nothing new, and the reads
-// of others are taken back. It reports whether nobody else waits on it.
-func (p *pipe) isolate(s *session) bool {
+// of others are taken back. It reports whether nobody else waits on it. like is the
+// command whose reply is too large for others to wait; nil: that is not why.
+func (p *pipe) isolate(s *session, like *command) bool {
 	if p.state == pipeReady {
 		p.retire()
 	}
-	p.recall(func(o *session) bool { return o != s })
+	p.recall(func(o *session) bool { return o != s }, like)
 	return !p.othersWait(s)
 }
 
@@ -54,8 +57,10 @@ func (p *pipe) othersWait(s *session) bool {
 // recall takes back the commands of those sessions that which chooses, to be sent
 // again, and has their replies thrown away. It leaves sessions alone of which anything
 // under way may not be sent again, or of whose reply a part was passed on. It returns
-// how many commands it took.
-func (p *pipe) recall(which func(*session) bool) int {
+// how many commands it took. The sessions that sent like expect a large reply, too, but
+// not more of them than there are spare connections: one large value is no reason for
+// thousands.
+func (p *pipe) recall(which func(*session) bool, like *command) int {
 	if !p.w.serves(p) {
 		return 0 // what is under way is about to be judged
 	}
@@ -65,7 +70,7 @@ func (p *pipe) recall(which func(*session) bool) int {
 		switch {
 		case e.s == nil, !which(e.s):
 			continue
-		case e.meta&^metaCursor != 0 || !e.read() || i == 0 && p.partial || found[e.s] < 0:
+		case e.meta&^(metaCursor|metaHeld) != 0 || !e.read() || i == 0 && p.partial || found[e.s] < 0:
 			found[e.s] = -1
 		default:
 			found[e.s]++
@@ -83,7 +88,7 @@ func (p *pipe) recall(which func(*session) bool) int {
 	var sessions []*session // in the order of their commands
 	for i := range p.queue.len() {
 		e := p.queue.at(i)
-		frame := p.buf[pos : pos+int(e.n)]
+		frame := p.out.at(pos, int(e.n))
 		pos += int(e.n)
 		s := e.s
 		if _, ok := found[s]; !ok {
@@ -96,6 +101,9 @@ func (p *pipe) recall(which func(*session) bool) int {
 			frame = p.mark(frame, e.cmd)
 		}
 		s.pull(e, frame, false)
+		if like != nil && e.cmd == like && n < maxIdleOwn {
+			s.expectLarge(like)
+		}
 		s.inflight--
 		e.s, e.meta = nil, metaDropped
 		n++
@@ -112,11 +120,33 @@ func (p *pipe) recall(which func(*session) bool) int {
 func (p *pipe) makeWay(e *entry) bool {
 	s := e.s
 	p.w.stats.largeReplies++
-	p.w.bulk.add(e.cmd, p.buf[p.head:p.head+int(e.n)])
-	if p.isolate(s) || s.closed {
+	p.w.bulk.add(e.cmd, p.frame(e))
+	s.expectLarge(e.cmd)
+	if p.isolate(s, e.cmd) || s.closed {
 		return false
 	}
-	return p.recall(func(o *session) bool { return o == s }) > 0
+	return p.recall(func(o *session) bool { return o == s }, nil) > 0
+}
+
+// largeFor is how many replies in a row to a command must be small before its session
+// expects no more large ones.
+const largeFor = 16
+
+// expectLarge has the session send cmd on a pipe of its own for a while.
+func (s *session) expectLarge(cmd *command) {
+	s.large, s.largeLeft = cmd, largeFor
+	s.fast = false
+}
+
+// foundSmall is called when the reply to a command that may be large was not.
+func (s *session) foundSmall(cmd *command) {
+	if s.large != cmd {
+		return
+	}
+	if s.largeLeft--; s.largeLeft == 0 {
+		s.large = nil
+		s.refast()
+	}
 }
 
 // uncrowd keeps replies away from a session whose client has left too much unread.
@@ -125,7 +155,7 @@ func (s *session) uncrowd() {
 	if p == nil || s.own != nil || s.away != nil || s.inflight == 0 || s.pending() < s.w.sizes.crowd || !s.w.serves(p) {
 		return // an own pipe rests
 	}
-	if p.recall(func(o *session) bool { return o == s }) == 0 && p.isolate(s) {
+	if p.recall(func(o *session) bool { return o == s }, nil) == 0 && p.isolate(s, nil) {
 		p.rest(s)
 	}
 }

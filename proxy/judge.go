@@ -46,7 +46,7 @@ func (p *pipe) judge(why string) {
 	pos := p.head
 	for i := range p.queue.len() {
 		e := p.queue.at(i)
-		frame := p.buf[pos : pos+int(e.n)]
+		frame := p.out.at(pos, int(e.n))
 		pos += int(e.n)
 		s := e.s
 		if s == nil {
@@ -59,6 +59,7 @@ func (p *pipe) judge(why string) {
 		if e.meta&metaCursor != 0 {
 			frame = p.mark(frame, e.cmd)
 		}
+		frame = s.unsettled(e, frame)
 		v := vs[s]
 		if !v.met {
 			v.met = true
@@ -69,7 +70,7 @@ func (p *pipe) judge(why string) {
 		case i == 0 && p.partial:
 			s.cutMidReply(e.cmd) // part of the reply is with the client: there is no way back
 		case i <= v.stuck:
-			s.giveUp(e, pos <= p.sent || e.meta&metaAgain != 0, why)
+			s.giveUp(p, e, frame, pos <= p.sent || e.meta&metaAgain != 0, why)
 		case e.meta&metaTx != 0:
 			s.pullQueued(e, frame)
 		case e.isCall() && s.blocking: // the first; those behind it have not begun
@@ -103,7 +104,7 @@ func (s *session) pullParked(v *verdict) {
 		}
 	}
 	for _, k := range s.parked {
-		s.pullFrame(k.frame, k.again)
+		s.pullFrame(k.frame, k.again, k.came())
 	}
 	s.parked = nil
 }
@@ -113,12 +114,16 @@ func (s *session) pullParked(v *verdict) {
 // too.
 func (s *session) pull(e *entry, frame []byte, again bool) {
 	if e.meta&metaSilent != 0 && !s.replyOff {
-		s.pullFrame(resp.AppendCommand(nil, "CLIENT", "REPLY", "SKIP"), false)
+		s.pullFrame(resp.AppendCommand(nil, "CLIENT", "REPLY", "SKIP"), false, e.came())
 	}
-	s.pullFrame(frame, again || e.meta&metaAgain != 0)
+	s.pullFrame(frame, again || e.meta&metaAgain != 0, e.came())
 }
 
-func (s *session) pullFrame(frame []byte, again bool) {
+// pullFrame is pull for a command that came, as session.at, at came.
+func (s *session) pullFrame(frame []byte, again bool, came uint64) {
+	if len(s.pulled) == 0 {
+		s.pulledAt = came
+	}
 	s.pulled = append(s.pulled, frame...)
 	s.pulledRan = append(s.pulledRan, again)
 }
@@ -133,14 +138,16 @@ func (s *session) pullQueued(e *entry, frame []byte) {
 	t := &s.tx
 	switch {
 	case t.answered == 0:
-		s.pullFrame(frame, false)
+		s.pull(e, frame, false)
 	case e.meta&metaStreamed != 0 && s.stream == streamOn: // answered when the client has sent the rest of it
 		t.aborted = true
 	case e.meta&metaStreamed != 0 || t.aborted || !t.complete():
 		t.aborted = true
 		if e.meta&metaSilent == 0 {
-			s.replyError("EXECABORT " + displayName(e.cmd.name) +
+			reply := resp.AppendError(nil, "EXECABORT "+displayName(e.cmd.name)+
 				" was not queued: the connection of the transaction was lost (sentinelproxy)")
+			s.reply(reply)
+			s.w.ended(nil, e, frame, kindOf(reply))
 		}
 	default: // restoreTx repeats it from the recording
 	}
@@ -155,8 +162,8 @@ func (s *session) cutMidReply(cmd *command) {
 	s.abort()
 }
 
-// giveUp answers a command that may not be sent again.
-func (s *session) giveUp(e *entry, sent bool, why string) { //nolint:revive // a fact, not a choice of what to do
+// giveUp answers a command of p that may not be sent again.
+func (s *session) giveUp(p *pipe, e *entry, frame []byte, sent bool, why string) { //nolint:revive // a fact, not a choice of what to do
 	if e.meta&metaStreamed != 0 && s.stream == streamOn {
 		return // answered when the client has sent the rest of it
 	}
@@ -168,18 +175,23 @@ func (s *session) giveUp(e *entry, sent bool, why string) { //nolint:revive // a
 		return
 	}
 	if sent && (e.cmd.write() || e.meta&metaTx != 0) {
-		s.uncertain(e.cmd, why)
+		s.w.ended(p, e, frame, kindOf(s.uncertain(e.cmd, why)))
 		return
 	}
 	s.w.stats.uncertain++
-	s.replyError("UNCERTAIN the reply to " + displayName(e.cmd.name) +
-		" was lost, and a later command of this connection may have been executed: " + why + " (sentinelproxy)")
+	reply := resp.AppendError(nil, "UNCERTAIN the reply to "+displayName(e.cmd.name)+
+		" was lost, and a later command of this connection may have been executed: "+why+" (sentinelproxy)")
+	s.reply(reply)
+	s.w.ended(p, e, frame, kindOf(reply))
 }
 
-// uncertain answers a write of which nobody knows whether it lasts.
-func (s *session) uncertain(cmd *command, why string) {
+// uncertain answers a write of which nobody knows whether it lasts, and returns the
+// answer.
+func (s *session) uncertain(cmd *command, why string) []byte {
 	s.w.stats.uncertain++
-	s.reply(uncertainty(cmd, why))
+	reply := uncertainty(cmd, why)
+	s.reply(reply)
+	return reply
 }
 
 func uncertainty(cmd *command, why string) []byte {
@@ -195,13 +207,14 @@ func (s *session) takeBack() {
 		pulled, ran := s.pulled, s.pulledRan
 		s.pulled, s.pulledRan = nil, nil
 		for _, k := range s.parked {
-			s.pullFrame(k.frame, k.again)
+			s.pullFrame(k.frame, k.again, k.came())
 		}
 		s.parked = nil
 		s.pulled, s.pulledRan = append(s.pulled, pulled...), append(s.pulledRan, ran...)
 	}
 	if len(s.pulled) > 0 {
-		s.in = append(s.pulled, s.in...)
+		s.arrivedBefore(len(s.pulled), s.pulledAt)
+		s.in, s.home = append(s.pulled, s.in...), nil
 		s.pulled = nil
 		s.recount = s.listed
 		if len(s.ran) > 0 || slices.Contains(s.pulledRan, true) {
@@ -248,6 +261,8 @@ func refusalOf(reply []byte) refusalKind {
 // parked is a refused command, or a read behind one, that waits to be sent again
 // once everything of its session under way is answered.
 type parked struct {
+	entry // of the command, whose frame may be another by now
+
 	frame, reply []byte
 	rests        bool // a master that refused it is given time, or replaced
 	again        bool // it may have run before that
@@ -283,7 +298,7 @@ func (s *session) refused(p *pipe, e entry, frame, reply []byte) bool {
 		if len(s.parked) == 0 {
 			return false
 		}
-		if e.read() && e.meta&(metaOrder|metaSilent) == 0 {
+		if e.read() && e.meta&(metaOrder|metaSilent) == 0 && s.parkedBytes()+len(reply) <= s.w.sizes.mark {
 			s.park(&e, frame, reply)
 			return true
 		}
@@ -308,16 +323,25 @@ func (s *session) refused(p *pipe, e entry, frame, reply []byte) bool {
 	if e.cmd.class == classSticky {
 		s.stickyCalls-- // until it is sent again
 	}
-	s.park(&e, frame, reply)
+	s.park(&e, s.unsettled(&e, frame), reply)
 	s.rest()
 	return true
 }
 
 func (s *session) park(e *entry, frame, reply []byte) {
 	s.parked = append(s.parked, parked{
-		frame: bytes.Clone(frame), reply: bytes.Clone(reply), again: e.meta&metaAgain != 0,
+		entry: *e, frame: bytes.Clone(frame), reply: bytes.Clone(reply), again: e.meta&metaAgain != 0,
 	})
 	s.fast = false
+}
+
+// parkedBytes returns how much is kept of replies to what is parked.
+func (s *session) parkedBytes() int {
+	n := 0
+	for _, k := range s.parked {
+		n += len(k.reply)
+	}
+	return n
 }
 
 // rest has what was parked last wait before it is sent again.
@@ -327,10 +351,11 @@ func (s *session) rest() { s.parked[len(s.parked)-1].rests = true }
 func (s *session) unpark() {
 	for _, k := range s.parked {
 		if k.again {
-			s.uncertain(s.w.find(k.frame), errRefusedAgain)
+			s.w.ended(nil, &k.entry, k.frame, kindOf(s.uncertain(s.w.find(k.frame), errRefusedAgain)))
 			continue
 		}
 		s.reply(k.reply)
+		s.w.ended(nil, &k.entry, k.frame, kindOf(k.reply))
 	}
 	s.parked = nil
 	s.refast()
@@ -343,7 +368,7 @@ func (s *session) settle(p *pipe) {
 	}
 	rests := false
 	for _, k := range s.parked {
-		s.pullFrame(k.frame, k.again)
+		s.pullFrame(k.frame, k.again, k.came())
 		rests = rests || k.rests
 	}
 	s.parked = nil
@@ -375,7 +400,7 @@ func (w *worker) unblockAll() {
 			p == nil || p.state != pipeReady || p.addr != own.addr || p.epoch != own.epoch {
 			continue
 		}
-		s.unblocked = true
+		s.unblocked, own.aimed = true, true
 		id := strconv.FormatInt(own.info.id, 10)
 		p.sendInternal(resp.AppendCommand(nil, "CLIENT", "UNBLOCK", id, "ERROR"), func([]byte) {})
 	}
@@ -401,7 +426,7 @@ func (s *session) restartTx(p *pipe, e entry) {
 	p.queue.unpop(e)
 	p.refused = true
 	s.retried = retry{addr: p.addr, epoch: p.epoch, at: s.w.now()}
-	s.w.giveUpOwn(p)
+	s.w.giveUp(p)
 	if !s.w.serving {
 		return // it is held
 	}
@@ -441,9 +466,12 @@ func timeoutArg(args [][]byte, cmd *command) (int, time.Duration) {
 	case "BLMPOP", "BZMPOP":
 		return 1, time.Second
 	case "XREAD", "XREADGROUP":
-		for i, a := range args {
-			if equalFold(string(a), "block") {
+		for i := 1; i < len(args); i++ {
+			switch word := string(args[i]); {
+			case equalFold(word, "block"):
 				return i + 1, time.Millisecond
+			case equalFold(word, "group"): // its two names may be any words
+				i += 2
 			}
 		}
 		return 0, 0

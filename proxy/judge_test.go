@@ -242,7 +242,7 @@ func TestSuspicionKeepsSuccessesBack(t *testing.T) {
 			r.hold(suspect)
 			b.reply("$-1\r\n+OK\r\n$1\r\n1\r\n")
 			c.expect("$-1\r\n")
-			c.send("CLIENT REPLY ON") // answered here, but not before its turn
+			c.send("QUIT") // answered here, but not before its turn
 			c.expect("")
 			tt.then(r)
 			if tt.ok {
@@ -337,4 +337,19 @@ func TestStatsOfJudging(t *testing.T) {
 	if s := r.w.stats; s.uncertain != 1 || s.resent != 1 || s.backendLost != 1 {
 		t.Errorf("uncertain %d, resent %d, lost %d; want 1 each", s.uncertain, s.resent, s.backendLost)
 	}
+}
+
+// Replies that are kept for reads behind a refused write have a bound: past it the
+// refusal is passed on.
+func TestRepliesBehindARefusalAreBounded(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	c.send("SET a 1", "GET b", "GET b", "GET b")
+	b.expect("SET a 1", "GET b", "GET b", "GET b")
+	refusal, large := "-NOREPLICAS Not enough good replicas to write.\r\n", "$400000\r\n"+strings.Repeat("x", 400000)+"\r\n"
+	b.reply(refusal + large + large)
+	c.expect("")
+	b.reply(large)
+	c.expect(refusal + large + large + large)
 }

@@ -11,29 +11,36 @@ import (
 // restart of a replica would make every write in flight uncertain), or was selected for
 // promotion within the last 40 ms.
 type kept struct {
-	cmd     *command
+	entry // of the command; zero for what no command asked for
+
 	reply   []byte
 	success bool // of a write: worth nothing if the suspicion proves true
 	master  pair // that gave it
 }
 
-// withhold keeps a reply from the client, or answers for it. It returns false if
-// the reply may pass.
-func (s *session) withhold(e *entry, reply []byte, t trust) bool {
-	success := e.meta&metaWrite != 0 && reply[0] != '-'
-	switch {
-	case t == doubted && success:
-		s.uncertain(e.cmd, errReplaced)
-		return true
-	case t == suspected && (success || len(s.kept) > 0):
-		if len(s.kept) == 0 {
-			s.w.kept = append(s.w.kept, s)
-		}
-		s.kept = append(s.kept, kept{cmd: e.cmd, reply: bytes.Clone(reply), success: success, master: s.w.pair()})
-		return true
+// withholds reports whether a reply must not pass as it is.
+func (s *session) withholds(e *entry, reply []byte, t trust) bool {
+	if s.closed || e.meta&metaSilent != 0 {
+		return false
 	}
-	return false
+	success := e.success(reply)
+	return t == doubted && success || t == suspected && (success || len(s.kept) > 0)
 }
+
+// withhold keeps such a reply from the client, or answers for it.
+func (s *session) withhold(p *pipe, e *entry, reply []byte, t trust) {
+	if t == doubted {
+		s.w.ended(p, e, nil, kindOf(s.uncertain(e.cmd, errReplaced)))
+		return
+	}
+	if len(s.kept) == 0 {
+		s.w.kept = append(s.w.kept, s)
+	}
+	s.kept = append(s.kept, kept{entry: *e, reply: bytes.Clone(reply), success: e.success(reply), master: s.w.pair()})
+}
+
+// success reports whether a reply says that a write was executed.
+func (e *entry) success(reply []byte) bool { return e.meta&metaWrite != 0 && reply[0] != '-' }
 
 // unanswered reports whether the client is still to get the reply to an earlier
 // command.
@@ -55,10 +62,14 @@ func (w *worker) settleKept() {
 		replies := s.kept
 		s.kept = nil
 		for _, k := range replies {
+			reply := k.reply
 			if k.success && (lost || k.master != w.pair()) {
-				s.uncertain(k.cmd, errReplaced)
-			} else {
-				s.reply(k.reply)
+				w.stats.uncertain++
+				reply = uncertainty(k.cmd, errReplaced)
+			}
+			s.reply(reply)
+			if k.cmd != nil {
+				w.ended(nil, &k.entry, nil, kindOf(reply))
 			}
 		}
 		if s.wait == waitDrain {

@@ -96,7 +96,7 @@ func (l lesson) add(c resp.Value, container string) {
 		subs = c.Elem[9].Elem
 	}
 	if l.known.shared(name) == l.known.unknown {
-		cmd := &command{name: name, class: classSticky, resend: resendLeast, wide: true}
+		cmd := &command{name: name, class: classSticky, resend: resendLeast, wide: true, sub: container != ""}
 		if len(subs) > 0 {
 			cmd.class = classContainer
 		} else if module, reads, ok := judgeFlags(c); ok && (module || !l.renamed) {
@@ -145,7 +145,7 @@ func (l *learnt) find(frame []byte) *command {
 		return nil
 	}
 	upper(buf[:n])
-	if cmd := l.all[string(buf[:n])]; cmd != nil && cmd.class != classContainer {
+	if cmd := l.all[string(buf[:n])]; cmd != nil && cmd.class != classContainer && !cmd.sub {
 		return cmd
 	}
 	sub, end := resp.Arg(frame, next)
@@ -245,7 +245,8 @@ func (s *session) doubt(frame []byte) {
 	head := string(resp.AppendCommand(nil, words...))
 	switch {
 	case slices.Contains(s.doubts, head):
-	case len(name) > maxName || len(s.doubts) == maxDoubts:
+	case len(name) > maxName || len(s.doubts) == maxDoubts,
+		len(sub) > maxName && s.w.cmds.byName(name).class == classContainer: // head does not tell it from a container alone
 		s.sticky = true
 	default:
 		s.doubts = append(s.doubts, head)

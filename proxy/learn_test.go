@@ -264,6 +264,7 @@ func TestLearntCommandThatBlocksIsNotSharedAgain(t *testing.T) {
 	trial := r.accept()
 	trial.expect("HELLO 2")
 	trial.reply(helloMaster)
+	trial.passes("PFCOUNT")
 	c.expectError("UNCERTAIN", "M.POP")
 	r.taught(tableOf(t, described(nil, "m.pop", "write module", 1)))
 	c.send("M.POP a")

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -37,12 +39,13 @@ type learner struct {
 
 	// Owned by run.
 	last     *learnt
-	failed   topology.Addr // the master that would not tell, or could not be asked
+	ids      map[string]int // of commands that were ever learnt, by which they are counted
+	failed   topology.Addr  // the master that would not tell, or could not be asked
 	failedAt time.Duration
 }
 
 func newLearner(s *Server) *learner {
-	l := &learner{server: s, wants: make(chan wanted, s.opts.Loops)}
+	l := &learner{server: s, wants: make(chan wanted, s.opts.Loops), ids: make(map[string]int)}
 	l.login.Store(&account{s.opts.Username, s.opts.Password})
 	return l
 }
@@ -102,7 +105,7 @@ func (l *learner) learn(ctx context.Context, w wanted) {
 	log := l.server.opts.Log
 	if err != nil {
 		if ctx.Err() == nil && l.failed != w.addr {
-			log.Warn("the master does not tell its commands: unknown ones get connections of their own", "master", w.addr, "error", err)
+			log.Warn("the master does not tell its commands: unknown ones get connections of their own", "master", w.addr, "err", err)
 		}
 		l.failed, l.failedAt = w.addr, boottime.Now()
 		l.refused.Store(true)
@@ -110,6 +113,7 @@ func (l *learner) learn(ctx context.Context, w wanted) {
 	}
 	t := learn(reply, l.server.workers[0].cmds)
 	t.addr, t.epoch, t.asked = w.addr, w.epoch, asked
+	l.identify(t)
 	shared := 0
 	for _, c := range t.all {
 		if c.class == classShared {
@@ -120,6 +124,19 @@ func (l *learner) learn(ctx context.Context, w wanted) {
 	l.last, l.failed = t, ""
 	l.refused.Store(false)
 	l.publish(t)
+}
+
+// identify gives the commands of t the numbers that they are counted by: a name keeps
+// its own, and past maxNamed there is none.
+func (l *learner) identify(t *learnt) {
+	for _, name := range slices.Sorted(maps.Keys(t.all)) {
+		id, known := l.ids[name]
+		if !known && len(l.ids) < maxNamed {
+			id = len(l.server.workers[0].cmds.all) + len(l.ids)
+			l.ids[name] = id
+		}
+		t.all[name].id = id
+	}
 }
 
 // publish has every loop take t.

@@ -126,7 +126,7 @@ func (s *session) describe() Client {
 		User: userName(s.who.user), Name: s.name, LibName: s.libName, LibVersion: s.libVer, DB: s.who.db, Protocol: s.who.proto,
 		AgeSeconds: seconds(now - s.born), IdleSeconds: seconds(now - s.seen),
 		LastCommand: strings.ToLower(cmp.Or(s.last, s.w.cmds.unknown).name),
-		Backend:     "none", Pinned: s.pinReason(),
+		Backend:     "none", Pinned: s.pinReason().String(),
 		Waits: s.wait.String(), Held: s.wait == waitRoute,
 		InFlight: s.inflight, InBytes: len(s.in) + s.stowed, OutBytes: s.pending(), Closing: s.closing,
 	}
@@ -143,30 +143,6 @@ func (s *session) describe() Client {
 }
 
 func seconds(d time.Duration) float64 { return max(0, d).Round(time.Millisecond).Seconds() }
-
-// pinReason says why a session has, or needs, a connection of its own; "" if it needs
-// none.
-func (s *session) pinReason() string {
-	switch {
-	case s.subscribed() || s.subCalls > 0:
-		return "subscription"
-	case s.monitors():
-		return "monitor"
-	case s.tx.active:
-		return "transaction"
-	case s.watching:
-		return "watch"
-	case s.blocking:
-		return "call"
-	case s.stream != streamOff:
-		return "large_command"
-	case s.sticky || s.stickyCalls > 0:
-		return "state"
-	case s.w.opts.Dedicated:
-		return "multiplex_off"
-	}
-	return ""
-}
 
 // String returns what a session waits for; "" for nothing.
 func (k waitKind) String() string {

@@ -111,7 +111,7 @@ func TestListThatIsGivenUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-stands
-		list := r.server.Clients(over, 100)
+		list, status := r.server.Clients(over, 100), r.server.Status(over)
 		done := make(chan struct{})
 		close(goOn)
 		if err := l.Post(func() { close(done) }); err != nil {
@@ -121,5 +121,11 @@ func TestListThatIsGivenUp(t *testing.T) {
 		if !list.Partial {
 			t.Errorf("%+v; want it partial", list)
 		}
+		if !status.Partial {
+			t.Errorf("a status without a loop's numbers is as good as any: %+v", status)
+		}
+	}
+	if s := r.server.Status(t.Context()); s.Partial {
+		t.Errorf("while all loops turn: %+v", s)
 	}
 }

@@ -86,6 +86,9 @@ func (s *session) resetOwn(p *pipe, frame []byte) {
 		if s.closed {
 			return
 		}
+		if !s.w.opts.Dedicated {
+			s.endTrackers()
+		}
 		s.forget()
 		p.name, p.id = "", s.who
 		if !s.w.opts.Dedicated {
@@ -118,7 +121,10 @@ func (s *session) selectDB(frame []byte) bool {
 	if s.movesOwn() {
 		return s.moveOwn(frame, who, frame, nil)
 	}
-	return s.change(frame, bytes.Clone(frame), who, func(*pipe) { s.reply([]byte("+OK\r\n")) })
+	return s.change(frame, bytes.Clone(frame), who, func(p *pipe) {
+		p.busyAt = 0 // it is busy no more
+		s.reply([]byte("+OK\r\n"))
+	})
 }
 
 func (s *session) auth(frame []byte) bool {
@@ -141,6 +147,9 @@ func (s *session) auth(frame []byte) bool {
 	who.user, who.pass = user, pass
 	if may, handled := s.mayTry(who); !may {
 		return handled
+	}
+	if s.mayNotSelect() && !s.pinForLogin() {
+		return s.wait == waitNone
 	}
 	if s.movesOwn() {
 		return s.moveOwn(frame, who, frame, nil)
@@ -220,8 +229,11 @@ func (s *session) move(who identity, done func(*pipe)) bool {
 	if p == nil {
 		return s.noRoom()
 	}
-	if p.state != pipeReady {
+	if p.state != pipeReady && p.busy == "" { // else Redis takes AUTH and HELLO, and refuses SELECT itself
 		return s.await(p, s.w.cmds.unknown)
+	}
+	if who.user == "" && who.pass == "" && !s.knock(p) {
+		return false
 	}
 	s.before = s.who
 	s.detach()
@@ -285,8 +297,11 @@ func (s *session) hello(frame []byte) bool {
 		if may, handled := s.mayTry(who); !may {
 			return handled
 		}
+		if s.mayNotSelect() && !s.pinForLogin() {
+			return s.wait == waitNone
+		}
 		if s.movesOwn() {
-			return s.helloOwn(frame, who, frame, name)
+			return s.helloOwn(frame, who, helloWords(proto, name, "AUTH", string(user), string(pass)), name)
 		}
 		return s.login([][]byte{user, pass}, string(user), string(pass), proto, done)
 	}
@@ -304,13 +319,19 @@ func (s *session) hello(frame []byte) bool {
 	who := s.who
 	who.proto = proto
 	if s.movesOwn() {
-		words := []string{"HELLO", strconv.Itoa(proto)}
-		if name != nil {
-			words = append(words, "SETNAME", string(name))
-		}
-		return s.helloOwn(frame, who, resp.AppendCommand(nil, words...), name)
+		return s.helloOwn(frame, who, helloWords(proto, name), name)
 	}
 	return s.move(who, done)
+}
+
+// helloWords is a HELLO that says everything once: with two logins, of which the second
+// is refused, a Redis before 7 keeps the first.
+func helloWords(proto int, name []byte, login ...string) []byte {
+	words := append([]string{"HELLO", strconv.Itoa(proto)}, login...)
+	if name != nil {
+		words = append(words, "SETNAME", string(name))
+	}
+	return resp.AppendCommand(nil, words...)
 }
 
 // helloOwn is HELLO on the session's own pipe.
@@ -372,7 +393,7 @@ func (s *session) clientSetName(frame []byte) bool {
 		return s.ask(frame, frame, func() { s.wrongArgs("client|setname") })
 	}
 	if !validName(args[2]) {
-		return s.ask(frame, frame, func() { s.replyError(errClientName) })
+		return s.ask(frame, badlyNamed(args), func() { s.replyError(errClientName) })
 	}
 	name, probe, set := string(args[2]), badlyNamed(args), bytes.Clone(frame)
 	if s.own != nil && s.w.serving {
@@ -420,7 +441,7 @@ func (s *session) clientSetInfo(frame []byte) bool {
 	}
 	opt := string(args[2])
 	if !validName(args[3]) {
-		return s.ask(frame, frame, func() {
+		return s.ask(frame, badlyNamed(args), func() {
 			s.replyError("ERR " + opt + " cannot contain spaces, newlines or special characters.")
 		})
 	}
@@ -449,35 +470,52 @@ func (s *session) clientMaintenance(frame []byte) bool {
 }
 
 // clientReply is CLIENT REPLY ON|OFF|SKIP: backends always answer, and we keep
-// the answers back.
+// the answers back. Where it is not allowed or not well formed, that reaches the client
+// only if replies do.
 func (s *session) clientReply(frame []byte) bool {
 	args := resp.Args(nil, frame)
-	opt := ""
+	opt, probe := "", frame
 	if len(args) == 3 {
 		opt = string(args[2])
+		probe = resp.AppendCommand(nil, "CLIENT", "REPLY", "ON") // the only one that is answered for sure
 	}
-	switch {
-	case equalFold(opt, "on"):
-		s.replyOff, s.replySkip = false, false
-		s.reply([]byte("+OK\r\n"))
-	case equalFold(opt, "off"):
-		s.replyOff = true
-	case equalFold(opt, "skip"):
-		s.replySkip = !s.replyOff
-	case s.replyOff || s.replySkip:
+	s.mute = s.replyOff || s.replySkip
+	return s.ask(frame, probe, func() {
 		s.replySkip = false
-	case len(args) != 3:
-		return s.wrongArgs("client|reply")
-	default:
-		s.replyError("ERR syntax error")
-	}
-	s.refast()
-	return true
+		switch {
+		case equalFold(opt, "on"):
+			s.replyOff, s.mute = false, false
+			s.reply([]byte("+OK\r\n"))
+		case equalFold(opt, "off"):
+			s.replyOff, s.mute = true, false
+		case equalFold(opt, "skip"):
+			s.replySkip, s.mute = !s.replyOff, false
+		case len(args) != 3:
+			s.wrongArgs("client|reply")
+		default:
+			s.replyError("ERR syntax error")
+		}
+		s.refast()
+	})
 }
 
 func (s *session) wrongArgs(name string) bool {
 	s.replyError("ERR wrong number of arguments for '" + name + "' command")
 	return true
+}
+
+// mayNotSelect reports whether a login was refused only since its user may not SELECT the
+// session's database. Redis would leave it there: the login has to go over a connection of
+// the session's own that is in the database already, and that the session then keeps.
+func (s *session) mayNotSelect() bool {
+	return s.w.serving && s.who.db != 0 && strings.HasPrefix(s.refusal, "NOPERM")
+}
+
+// pinForLogin gives the session such a connection. It returns false if the command was
+// answered (wait is none) or must wait.
+func (s *session) pinForLogin() bool {
+	s.refusal = ""
+	return s.own != nil || s.pin(s.w.cmds.unknown) != nil
 }
 
 // movesOwn reports whether the session changes its identity on its own pipe.
@@ -506,7 +544,7 @@ func (s *session) moveOwn(frame []byte, who identity, words []byte, moved func(p
 		if s.noMoreOwn(s.w.cmds.unknown) {
 			return true
 		}
-		p = s.w.ownPipe(s, who)
+		p = s.w.ownPipe(s, who, s.pinnedFor(nil))
 		s.own, s.fast = p, false
 		if p.state == pipeReady {
 			s.restore(p)
@@ -535,6 +573,7 @@ func (s *session) moveOwn(frame []byte, who identity, words []byte, moved func(p
 			s.turn = turnNone
 			s.detach()
 			s.who, p.id = who, who
+			s.sticky = s.sticky || !s.pinned() // see mayNotSelect
 			s.reqs.Unauthenticated = false
 			if moved != nil {
 				reply = moved(p, reply)

@@ -1,6 +1,9 @@
 package proxy
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // A client that leaves before RESET is answered.
 func TestResetOfOneThatLeaves(t *testing.T) {
@@ -111,9 +114,11 @@ func TestSkipIsSaidAgain(t *testing.T) {
 	c := r.client()
 	b := warm(r, c)
 	c.send("CLIENT REPLY SKIP", "CLIENT ID", "PING")
+	b.mayReply()
 	b.expect("CLIENT ID")
 	b.wire.peerReset()
 	b = r.backend()
+	b.mayReply()
 	b.expect("CLIENT ID")
 	b.reply(":7\r\n")
 	b.expect("PING")
@@ -161,4 +166,84 @@ func TestRefusedTrackingIsNotRepeated(t *testing.T) {
 			b.reply("+OK\r\n")
 		}
 	}
+}
+
+// What Redis did not say that it had taken is not repeated either, and least of all on a
+// connection that others get next.
+func TestLostTrackingIsNotRepeated(t *testing.T) {
+	for name, lose := range map[string]func(r *rig, c *fakeClient, b *backend){
+		"uncertain, before a write": func(_ *rig, c *fakeClient, b *backend) {
+			c.send("CLIENT TRACKING ON", "SET a 1")
+			b.expect("CLIENT TRACKING ON", "SET a 1")
+			b.wire.peerReset()
+			c.expectError("UNCERTAIN", "CLIENT TRACKING")
+			c.expectError("UNCERTAIN", "SET")
+		},
+		"never sent": func(r *rig, c *fakeClient, b *backend) {
+			b.wire.blocked = true
+			c.send("CLIENT NO-TOUCH ON")
+			r.hold()
+			b.wire.peerReset()
+			r.advance(7 * time.Second)
+			c.expectError("MASTERDOWN", "nothing was sent")
+			r.serve(nodeA, 1)
+		},
+		"refused": func(_ *rig, c *fakeClient, b *backend) {
+			c.send("CLIENT NO-EVICT ON", "SET a 1")
+			b.expect("CLIENT NO-EVICT ON", "SET a 1")
+			answer := "-LOADING Redis is loading the dataset in memory\r\n+OK\r\n"
+			b.reply(answer)
+			c.expect(answer)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := serving(t)
+			c := r.client()
+			c.send("BLPOP q 1")
+			b := r.ownBackend()
+			b.expect("BLPOP q 1")
+			b.reply("*-1\r\n")
+			c.expect("*-1\r\n")
+			lose(r, c, b)
+			c.send("BLPOP q 2")
+			if b.wire.closed {
+				b = r.ownBackend()
+			}
+			b.expect("BLPOP q 2")
+		})
+	}
+}
+
+// Of two commands under way the refused one is forgotten, not the other.
+func TestTrackingBehindARefusedOneIsRepeated(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.send("CLIENT TRACKING ON PREFIX a", "CLIENT TRACKING ON BCAST")
+	b := r.ownBackend()
+	b.expect("CLIENT TRACKING ON PREFIX a", "CLIENT TRACKING ON BCAST")
+	b.reply("-ERR PREFIX option requires BCAST mode to be enabled\r\n+OK\r\n")
+	r.serve(nodeB, 2)
+	r.ownBackend().expect("CLIENT TRACKING ON BCAST")
+}
+
+// A redirection that is lost with its connection is sent again with the id that its
+// client gave.
+func TestLostRedirectIsSentAgainAsItCame(t *testing.T) {
+	r := serving(t)
+	d, c := r.client(), r.client()
+	d.send("SUBSCRIBE ch")
+	b := r.ownBackend()
+	b.expect("SUBSCRIBE ch")
+	b.reply(subscribedRESP2)
+	c.send("CLIENT TRACKING ON REDIRECT 1")
+	o := r.ownBackend()
+	r.turn()
+	o.expect("CLIENT TRACKING ON REDIRECT 7")
+	o.wire.peerReset()
+	d.s.own.info.id = 8
+	o = r.ownBackend()
+	r.turn()
+	o.expect("CLIENT TRACKING ON REDIRECT 8")
+	o.reply("+OK\r\n")
+	c.expect("+OK\r\n")
 }

@@ -15,6 +15,7 @@ import (
 type snapshot struct {
 	index    int // of the loop
 	stats    stats
+	tallies  []tally // of the commands that were seen
 	loop     evloop.Stats
 	clients  int
 	waiting  uint64 // commands held at the moment
@@ -46,6 +47,11 @@ func (w *worker) snapshot(l *evloop.Loop) snapshot {
 			sn.stale++
 		}
 		sn.inflight += p.queue.len()
+	}
+	for _, t := range w.tallies {
+		if t != nil {
+			sn.tallies = append(sn.tallies, *t)
+		}
 	}
 	t := &w.stats
 	sn.waiting = t.held - t.heldSent - t.heldFailed - t.heldPolicy - t.heldGone
@@ -86,14 +92,23 @@ func (s *Server) snapshots(ctx context.Context) []snapshot {
 
 // Status is what the data path tells about itself.
 type Status struct {
+	// Partial says that an event loop did not answer in time: its numbers are missing.
+	Partial            bool   `json:"partial,omitempty"`
 	Clients            int    `json:"clients"`
 	BackendConnections int    `json:"backend_connections"`
-	Commands           uint64 `json:"commands"`
 	CommandsInFlight   int    `json:"commands_in_flight"`
-	CommandsHeld       uint64 `json:"commands_held"`
-	Uncertain          uint64 `json:"uncertain_replies"`
+	CommandsHeld       uint64 `json:"commands_held"` // that wait now
 
-	Outage OutageStatus `json:"outage"`
+	// These count from the start.
+	Commands          uint64 `json:"commands"`            // answered
+	CommandErrors     uint64 `json:"command_errors"`      // of them, with an error
+	CommandsHeldTotal uint64 `json:"commands_held_total"` // that ever waited for a master
+	Uncertain         uint64 `json:"uncertain_replies"`
+	ClientBytesIn     uint64 `json:"client_bytes_in"`
+	ClientBytesOut    uint64 `json:"client_bytes_out"`
+
+	Latency Latency      `json:"latency"`
+	Outage  OutageStatus `json:"outage"`
 }
 
 // OutageStatus is the outage policy in force, and what it has done.
@@ -107,15 +122,26 @@ type OutageStatus struct {
 // Status returns the sums over all loops, waiting at most a second for them.
 func (s *Server) Status(ctx context.Context) Status {
 	st := Status{Outage: OutageStatus{Policy: []string{}, Replies: map[string]uint64{}}}
-	for _, sn := range s.snapshots(ctx) {
+	var all []tally
+	loops := s.snapshots(ctx)
+	st.Partial = len(loops) < len(s.loops)
+	for _, sn := range loops {
+		all = append(all, sn.tallies...)
 		st.Clients += sn.clients
 		st.BackendConnections += sn.shared + sn.own + sn.idle + sn.stale
-		st.Commands += sn.stats.commands
 		st.CommandsInFlight += sn.inflight
 		st.CommandsHeld += sn.waiting
+		st.CommandsHeldTotal += sn.stats.held
+		st.ClientBytesIn += sn.stats.clientIn
+		st.ClientBytesOut += sn.stats.clientOut
 		st.Uncertain += sn.stats.uncertain
 		st.Outage.add(&sn)
 	}
+	for i := range all {
+		st.Commands += all[i].count()
+		st.CommandErrors += all[i].errors
+	}
+	st.Latency = latencyOf(all)
 	return st
 }
 
@@ -141,7 +167,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCol
 // Collect implements prometheus.Collector. It asks the loops, which copy a few
 // words; no command waits for it.
 func (s *Server) Collect(ch chan<- prometheus.Metric) {
-	e := exporter{ch: ch, group: s.opts.Group}
+	e := exporter{ch: ch, group: s.opts.Group, began: s.began}
 	var sum snapshot
 	for _, sn := range s.snapshots(context.Background()) {
 		sum.add(&sn)
@@ -173,8 +199,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	for k := range breachEnd {
 		e.counter("client_protocol_errors_total", "Clients that broke the protocol and were cut off, by how.", t.breaches[k], "reason", k.String())
 	}
-	e.counter("client_state_cut_total", "Clients cut off after their connection to the master was lost: they had more state than is remembered.", t.stateCut)
-	e.counter("client_tls_on_plain_total", "Clients that began a TLS handshake on a port without TLS.", t.breaches[breachTLS])
+	e.counter("client_state_cut_total", "Clients cut off after their connection to the master was lost: they had more state than is remembered, or a new one was refused it.", t.stateCut)
 	if len(s.opts.TLSListeners) > 0 {
 		for k := range shakesEnd {
 			e.counter("tls_handshakes_total", "TLS handshakes with clients, by how they ended.", s.shakes.done[k].Load(), "result", k.String())
@@ -190,10 +215,22 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	e.counter("backend_dial_errors_total", "Connections to the master that failed.", t.dialErrors)
 	e.counter("backend_connections_lost_total", "Connections that the master ended.", t.backendLost)
 	e.counter("backend_connections_silent_total", "Connections to the master that had died without a word.", t.silent)
-	e.counter("pins_total", "Times that a client was given a backend connection of its own.", t.pinned)
+	for r := pinNone + 1; r < pinReasons; r++ {
+		e.counter("pins_total", "Times that a client was given a backend connection of its own, by why.", t.pinned[r], "reason", r.String())
+	}
 	e.counter("users_refused_total", "Commands refused because the limit of users' shared connections was reached.", t.usersRefused)
 	e.counter("pins_refused_total", "Times that the limit of such connections was reached.", t.pinRefused)
-	e.counter("commands_total", "Commands handled.", t.commands)
+	for _, c := range byCommand(sum.tallies, s.workers[0].cmds.unknown) {
+		e.command(&c)
+	}
+	for i, word := range errorWords {
+		e.counter("error_replies_total", "Errors that commands were answered with, by the word that they begin with.",
+			t.errors[replyError+replyKind(i)], "error", word)
+	}
+	const slowHelp = "Commands slower than slow_command, by what became of their line in the log."
+	e.counter("slow_commands_total", slowHelp, s.slow.logged.Load(), "outcome", "logged")
+	e.counter("slow_commands_total", slowHelp, s.slow.unlogged.Load(), "outcome", "counted")
+	e.counter("slow_commands_total", slowHelp, t.slowDropped, "outcome", "dropped")
 	e.gauge("commands_in_flight", "Commands sent on shared connections and not answered yet.", float64(sum.inflight))
 	e.gauge("held_commands", "Commands that wait for a master now.", float64(sum.waiting))
 	const heldHelp = "Commands that waited for a master, by how the wait ended."
@@ -213,8 +250,11 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	e.counter("script_reloads_total", "Calls answered -NOSCRIPT that were sent again with the script's body.", t.scriptReloads)
 	e.counter("lease_ended_total", "Times that the lease ran out while commands were to be sent.", t.leaseEnded)
 	e.histogram("hold_duration_seconds", "How long clients were held until a master could be served.", t)
-	e.counter("bytes_total", "Bytes read and written, of clients and masters together.", sum.loop.BytesIn, "direction", "in")
-	e.counter("bytes_total", "Bytes read and written, of clients and masters together.", sum.loop.BytesOut, "direction", "out")
+	const clientHelp, nodeHelp = "Bytes read from and written to clients.", "Bytes read from and written to Redis."
+	e.counter("client_bytes_total", clientHelp, t.clientIn, "direction", "in")
+	e.counter("client_bytes_total", clientHelp, t.clientOut, "direction", "out")
+	e.counter("backend_bytes_total", nodeHelp, t.backendIn, "direction", "in")
+	e.counter("backend_bytes_total", nodeHelp, t.backendOut, "direction", "out")
 }
 
 func (sn *snapshot) add(o *snapshot) {
@@ -226,8 +266,7 @@ func (sn *snapshot) add(o *snapshot) {
 	sn.stale += o.stale
 	sn.inflight += o.inflight
 	sn.stats.add(&o.stats)
-	sn.loop.BytesIn += o.loop.BytesIn
-	sn.loop.BytesOut += o.loop.BytesOut
+	sn.tallies = append(sn.tallies, o.tallies...)
 }
 
 func (t *stats) add(o *stats) {
@@ -243,14 +282,17 @@ func (t *stats) add(o *stats) {
 		{&t.loginsFailed, o.loginsFailed},
 		{&t.loginsDelayed, o.loginsDelayed},
 		{&t.loginsRefused, o.loginsRefused},
-		{&t.commands, o.commands},
 		{&t.stateCut, o.stateCut},
 		{&t.queryFull, o.queryFull},
 		{&t.largeCommands, o.largeCommands},
 		{&t.largeReplies, o.largeReplies},
 		{&t.recalled, o.recalled},
 		{&t.cutMidReply, o.cutMidReply},
-		{&t.pinned, o.pinned},
+		{&t.slowDropped, o.slowDropped},
+		{&t.clientIn, o.clientIn},
+		{&t.clientOut, o.clientOut},
+		{&t.backendIn, o.backendIn},
+		{&t.backendOut, o.backendOut},
 		{&t.pinRefused, o.pinRefused},
 		{&t.held, o.held},
 		{&t.heldSent, o.heldSent},
@@ -276,6 +318,12 @@ func (t *stats) add(o *stats) {
 	} {
 		*f.sum += f.n
 	}
+	for r := range t.pinned {
+		t.pinned[r] += o.pinned[r]
+	}
+	for k := range t.errors {
+		t.errors[k] += o.errors[k]
+	}
 	for i := range t.outputCut {
 		t.outputCut[i] += o.outputCut[i]
 	}
@@ -292,6 +340,7 @@ func (t *stats) add(o *stats) {
 type exporter struct {
 	ch    chan<- prometheus.Metric
 	group string
+	began time.Time // since when is counted
 }
 
 // send writes one sample; labels are pairs of name and value.

@@ -16,6 +16,7 @@ type mode struct {
 	libName, libVer     string // CLIENT SETINFO
 
 	sticky bool // keeps its own pipe until RESET
+	target bool // others have redirected their CLIENT TRACKING to its own pipe
 	// stickyCalls counts commands under way that make it so unless they fail: one
 	// that Redis does not know has changed nothing.
 	stickyCalls int
@@ -23,6 +24,8 @@ type mode struct {
 	// the master has told what they are: see learn.go.
 	doubts []string
 	setup  [][]byte // commands that a new own pipe must repeat, such as CLIENT TRACKING ON
+	// unsure is how many of them, the last ones, Redis has not answered yet.
+	unsure int
 
 	tx        transaction
 	watching  bool // WATCH is in force
@@ -61,6 +64,8 @@ type transaction struct {
 	aborted  bool   // EXEC must fail: the recording no longer matches what the client was told
 	refused  bool   // EXEC must fail: one of its commands was refused here
 	ending   bool   // EXEC or DISCARD is under way
+	flushes  bool   // SCRIPT FLUSH is among them
+	admits   bool   // what may change whom Redis lets in is among them
 	void     bool   // MULTI was refused: what is under way behind it is not queued
 	effects  []queuedEffect
 	// lostEffect says that a command behind those in effects changes its connection too.
@@ -90,6 +95,18 @@ func (t *transaction) record(frame []byte) {
 // complete reports whether every command was kept.
 func (t *transaction) complete() bool { return t.unkept == 0 }
 
+// frame returns the i-th command; nil if it was not kept.
+func (t *transaction) frame(i int) []byte {
+	if i >= len(t.frames) {
+		return nil
+	}
+	pos := len(t.log)
+	for _, n := range t.frames[i:] { // who asks wants one of the last
+		pos -= n
+	}
+	return t.log[pos : pos+t.frames[i]]
+}
+
 // len returns how many commands there are, MULTI included.
 func (t *transaction) len() int { return len(t.frames) + t.unkept }
 
@@ -105,12 +122,24 @@ func (s *session) stateful() bool {
 
 // cutForgotten ends a session whose state cannot be set up on a new connection.
 func (s *session) cutForgotten() {
+	s.cutState("client cut off: its connection to the master was lost, and it has more subscriptions or tracked prefixes than are remembered")
+}
+
+// cutRefused ends a session if reply says that a new connection does not take its state:
+// it would wait for messages or invalidations that never come.
+func (s *session) cutRefused(reply []byte) {
+	if reply != nil && reply[0] == '-' && !s.closing {
+		s.cutState("client cut off: its connection to the master was lost, and a new one is refused its subscriptions or tracking")
+	}
+}
+
+func (s *session) cutState(text string) {
 	s.w.stats.stateCut++
 	if more, ok := s.w.cutWarning.now(); ok {
-		s.w.log.Warn("client cut off: its connection to the master was lost, and it has more subscriptions or tracked prefixes than are remembered",
-			"client", s.conn.RemoteAddr(), "unlogged_before", more)
+		s.w.log.Warn(text, "client", s.conn.RemoteAddr(), "unlogged_before", more) //nolint:sloglint // one of the phrases above
 	}
-	s.abort()
+	s.mute = true // what was answered before it still gets
+	s.end()
 }
 
 func (s *session) subscribed() bool { return len(s.subs) > 0 }
@@ -119,7 +148,7 @@ func (s *session) subscribed() bool { return len(s.subs) > 0 }
 // unusual and its shared pipe is known.
 func (s *session) refast() {
 	s.fast = s.own == nil && s.pipe != nil && s.away == nil && len(s.ran) == 0 && !s.replyOff && !s.replySkip && s.heldLeft == 0 &&
-		s.refusal == "" && !s.pinned() && len(s.parked) == 0 && !s.reqs.Unauthenticated
+		s.refusal == "" && s.large == nil && !s.pinned() && len(s.parked) == 0 && !s.reqs.Unauthenticated
 }
 
 // transmit sends a command that may go out now on p, with what its class needs.
@@ -135,7 +164,10 @@ func (s *session) transmit(p *pipe, frame []byte, cmd *command) {
 	if s.mayHaveRun() {
 		m |= metaAgain
 	}
-	if p == s.own && s.w.bulk.has(cmd, frame) {
+	if s.heldLeft > 0 {
+		m |= metaHeld
+	}
+	if p == s.own && (s.large == cmd || s.w.bulk.has(cmd, frame)) {
 		m |= metaBulk
 	}
 	if s.replyOff || s.replySkip {
@@ -150,6 +182,9 @@ func (s *session) transmit(p *pipe, frame []byte, cmd *command) {
 	switch cmd.class {
 	case classScript:
 		s.w.noteScript(frame, cmd)
+		if cmd.name == "SCRIPT|FLUSH" {
+			m |= metaOrder
+		}
 	case classScan:
 		frame = p.unmark(frame, cmd)
 		m |= metaCursor
@@ -183,9 +218,12 @@ func (s *session) transmit(p *pipe, frame []byte, cmd *command) {
 	case classSticky:
 		s.stickyCalls++
 		m |= metaOrder
-		s.remember(frame, cmd)
+		s.remember(frame, cmd, 1)
 	case classLocal:
-		s.remember(frame, cmd)
+		if cmd.repeated() {
+			m |= metaOrder
+			s.remember(frame, cmd, 1)
+		}
 	case classShared, classDenied, classContainer:
 	}
 	p.send(s, frame, cmd, m)
@@ -242,6 +280,10 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 		}
 		m = m&^metaWrite | metaTx
 		switch c := cmd.class; {
+		case cmd.name == "SCRIPT|FLUSH":
+			s.tx.flushes = true
+		case cmd.admits:
+			s.tx.admits = true
 		case cmd == s.w.cmds.unknown:
 			s.doubt(frame)
 		case c == classSticky, c == classLocal, c == classSubscribe: // what it does to the connection takes effect at EXEC
@@ -267,7 +309,7 @@ func (s *session) refuseExec(p *pipe, cmd *command, m meta) {
 	default:
 		answer = nullReply(s.who.proto)
 	}
-	e := entry{s: s, cmd: cmd}
+	e := s.entryOf(cmd)
 	s.inflight++
 	p.sendInternal(resp.AppendCommand(nil, "DISCARD"), func(reply []byte) {
 		s.inflight--
@@ -277,6 +319,7 @@ func (s *session) refuseExec(p *pipe, cmd *command, m meta) {
 		if m&metaSilent == 0 {
 			s.reply(answer)
 		}
+		s.w.ended(p, &e, nil, kindOf(answer))
 		s.replied(p, e, answer)
 		switch {
 		case reply == nil:
@@ -302,31 +345,57 @@ func nullReply(proto int) []byte {
 
 func pingFrame() []byte { return resp.AppendCommand(nil, "PING") }
 
-// remember keeps what must be repeated on a new connection.
-func (s *session) remember(frame []byte, cmd *command) {
-	switch cmd.name {
+// repeated reports whether a command must be repeated on a new connection.
+func (c *command) repeated() bool {
+	switch c.name {
 	case "CLIENT|TRACKING", "CLIENT|NO-TOUCH", "CLIENT|NO-EVICT", "CLIENT|SETINFO", "MONITOR":
-		n := len(frame)
-		for _, f := range s.setup {
-			n += len(f)
-		}
-		if len(s.setup) == maxSetup || n > maxSetupBytes {
-			s.forgot = true
-			return
-		}
-		s.setup = append(s.setup, append([]byte(nil), frame...))
+		return true
 	}
+	return false
 }
 
-// unremember drops the last command of its kind: Redis has refused it, so it has no
-// effect that a new connection would need.
-func (s *session) unremember(cmd *command) {
-	for i, frame := range slices.Backward(s.setup) {
-		if s.w.find(frame) == cmd {
-			s.setup = slices.Delete(s.setup, i, i+1)
-			return
+// remember keeps what must be repeated on a new connection. unsure is 1 if it was not
+// answered yet: then settleSetup must be told what becomes of it.
+func (s *session) remember(frame []byte, cmd *command, unsure int) {
+	if !cmd.repeated() {
+		return
+	}
+	n := len(frame)
+	for _, f := range s.setup {
+		n += len(f)
+	}
+	if len(s.setup) == maxSetup || n > maxSetupBytes {
+		s.forgot = true
+		return
+	}
+	s.setup = append(s.setup, bytes.Clone(frame))
+	s.unsure += unsure
+}
+
+// settleSetup takes note of whether the oldest unsure command of setup is in force now.
+// It returns that command as its client sent it; nil if there is none.
+func (s *session) settleSetup(cmd *command, inForce bool) []byte { //nolint:revive // a fact, not a choice of what to do
+	if s.unsure == 0 || s.forgot || !cmd.repeated() {
+		return nil // past its bounds setup is of no use
+	}
+	i := len(s.setup) - s.unsure
+	s.unsure--
+	frame := s.setup[i]
+	if !inForce {
+		s.setup = slices.Delete(s.setup, i, i+1)
+	}
+	return frame
+}
+
+// unsettled returns what stands for a command that is taken back, and may never be sent
+// again: the one that its client sent. No new connection repeats it.
+func (s *session) unsettled(e *entry, frame []byte) []byte {
+	if e.meta&(metaOrder|metaTx) == metaOrder {
+		if f := s.settleSetup(e.cmd, false); f != nil {
+			return f
 		}
 	}
+	return frame
 }
 
 // inForce drops commands of a setup whose effect later ones have ended: a client may
@@ -344,7 +413,7 @@ func (c *commands) inForce(setup [][]byte) [][]byte {
 			ended[name] = true
 		case "CLIENT|TRACKING":
 			args := resp.Args(nil, f)
-			ended[name] = equalFold(string(args[len(args)-1]), "off")
+			ended[name] = len(args) > 2 && equalFold(string(args[2]), "off")
 		}
 		keep = append(keep, f)
 	}
@@ -371,19 +440,29 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 				s.tx = transaction{}
 			}
 		}
-		if s.tx.void && reply[0] != '-' {
+		switch {
+		case reply[0] == '-' || s.tx.answered == 1:
+		case s.tx.void:
 			s.executedAtOnce(p, &e)
+		case string(reply) != "+QUEUED\r\n": // it has ended, by an EXEC or DISCARD that was renamed: it must not be repeated
+			s.forgot = true
 		}
 		return
 	}
 	switch e.cmd.class {
 	case classExec, classDiscard:
-		if e.cmd.class == classDiscard && reply[0] == '-' && s.tx.active {
-			s.tx.ending, s.tx.refused = false, true // not allowed: it goes on, and EXEC will fail
+		if reply[0] == '-' && s.tx.active && (e.cmd.class == classDiscard || !endsTx(reply)) {
+			s.tx.ending, s.tx.refused = false, true // not allowed, or not known: it goes on, and EXEC will fail
 			return
 		}
 		if e.cmd.class == classExec && reply[0] == '*' {
 			s.executed(p, &e, reply)
+			if s.tx.flushes {
+				s.w.forgetScripts()
+			}
+			if s.tx.admits {
+				s.w.access.Add(1)
+			}
 		}
 		s.tx = transaction{}
 		if reply[0] != '-' || !bytes.HasSuffix(reply, []byte(" without MULTI\r\n")) { // which goes on watching
@@ -399,16 +478,28 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 		s.subCalls-- // it was refused: confirmations do not come this way
 	case classWatch:
 		s.watching = s.watching || reply[0] != '-' // an UNWATCH before it was answered meanwhile
-	case classShared, classScan, classScript, classLocal, classMulti, classDenied, classContainer:
+	case classScript:
+		if reply[0] == '+' { // SCRIPT FLUSH
+			s.w.forgetScripts()
+		}
+	case classLocal:
+		s.settleSetup(e.cmd, reply[0] != '-')
+	case classShared, classScan, classMulti, classDenied, classContainer:
 	case classSticky:
 		s.stickyCalls--
 		s.sticky = s.sticky || reply[0] != '-' && e.cmd != s.w.cmds.unknown // which is a doubt
-		if reply[0] == '-' {
-			s.unremember(e.cmd)
-		} else if s.stickyCalls == 0 {
+		s.settleSetup(e.cmd, reply[0] != '-')
+		if reply[0] != '-' && s.unsure == 0 {
 			s.setup = s.w.cmds.inForce(s.setup)
 		}
 	}
+}
+
+// endsTx reports whether an error to EXEC leaves no transaction behind. One that Redis does
+// not know by this name (rename-command) is only one more command that was refused.
+func endsTx(reply []byte) bool {
+	return bytes.HasPrefix(reply, []byte("-EXECABORT ")) || bytes.HasPrefix(reply, []byte("-ERR Transaction ")) ||
+		bytes.HasSuffix(reply, []byte(" without MULTI\r\n"))
 }
 
 // plain reports whether what waits in the session's own pipe, if it has one, can

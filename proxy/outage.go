@@ -120,6 +120,7 @@ func (w *worker) lookAgain() {
 	for _, s := range w.held {
 		s.listed = false
 		if !s.closed && s.wait == waitRoute {
+			s.waited = w.now() - s.heldSince
 			s.resume()
 		}
 	}

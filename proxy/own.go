@@ -8,7 +8,7 @@ import (
 // command is refused, never queued: a producer could wait for its own consumers.
 const (
 	maxOwn     = 8192
-	maxIdleOwn = 16 // kept for the next session, per identity
+	maxIdleOwn = 128 // kept for the next session, per identity
 )
 
 // pin gives the session a pipe of its own. nil means that the command was
@@ -34,10 +34,13 @@ func (s *session) pin(cmd *command) *pipe {
 	if s.noMoreOwn(cmd) {
 		return nil
 	}
-	s.own = s.w.ownPipe(s, s.who)
+	s.own = s.w.ownPipe(s, s.who, s.pinnedFor(cmd))
 	s.fast = false
 	if s.own.state != pipeReady {
 		s.await(s.own, cmd)
+		return nil
+	}
+	if !s.knock(s.own) {
 		return nil
 	}
 	s.restore(s.own)
@@ -71,7 +74,11 @@ func (s *session) restore(p *pipe) {
 		p.sendInternal(resp.AppendCommand(nil, "CLIENT", "SETNAME", s.name), func([]byte) {})
 	}
 	for _, f := range s.setup {
-		p.sendInternal(f, func([]byte) {})
+		done := func([]byte) {}
+		if name := s.w.cmds.find(f).name; name == "CLIENT|TRACKING" || name == "MONITOR" {
+			done = s.cutRefused // clients go on well without the others
+		}
+		p.sendInternal(f, done)
 	}
 	on, redirect := s.tracking()
 	if s.lostOwn && on && redirect > 0 {
@@ -86,7 +93,7 @@ func (s *session) restore(p *pipe) {
 	}
 	for sub := range s.subs {
 		s.restoreSub++
-		p.sendInternal(resp.AppendCommand(nil, sub.kind.command(), sub.channel), func([]byte) {})
+		p.sendInternal(resp.AppendCommand(nil, sub.kind.command(), sub.channel), s.cutRefused)
 	}
 	s.restoreTx(p)
 	s.lostOwn = false
@@ -97,7 +104,7 @@ func (s *session) restoreTx(p *pipe) {
 	if !t.active || !s.lostOwn {
 		return
 	}
-	if !t.complete() {
+	if !t.complete() || t.redirects() {
 		t.aborted = true
 	}
 	if t.aborted { // pullQueued has answered what was under way
@@ -109,8 +116,11 @@ func (s *session) restoreTx(p *pipe) {
 		frame := t.log[pos : pos+n]
 		pos += n
 		if i >= t.answered {
-			cmd := s.w.find(frame)
-			p.send(s, frame, cmd, metaOrder|metaTx)
+			m := metaOrder | metaTx
+			if s.replyOff {
+				m |= metaSilent
+			}
+			p.send(s, frame, s.w.find(frame), m)
 			continue
 		}
 		p.sendInternal(frame, func(reply []byte) {
@@ -150,6 +160,7 @@ func (s *session) ownLost() {
 	if s.closed {
 		return
 	}
+	s.endTrackers()
 	s.lostOwn = true
 	s.blocking = false
 	s.subCalls, s.stickyCalls = 0, 0 // what is sent again counts again
@@ -177,7 +188,8 @@ func (s *session) revive() {
 	}
 	if !s.w.serving {
 		if s.tx.active && !s.tx.aborted && s.tx.answered < s.tx.len() && !s.w.mayHold() && !s.unanswered() {
-			s.failQueued()
+			s.failQueued(s.w.noMaster())
+			s.tx.aborted = true
 		}
 		if !s.reviveLater {
 			s.reviveLater = true

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bytes"
+	"errors"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
@@ -9,8 +11,16 @@ import (
 
 // The window of one pipe: commands beyond it wait in their sessions.
 const (
-	windowBytes    = 4 << 20
+	windowBytes    = 1 << 20
 	windowCommands = 16384
+	// windowReplies is how many bytes of replies are asked for at once, by the size of the
+	// last ones. Redis answers all that it has read before it sends the first byte: what it
+	// has to set aside for one connection should fit its processor's cache.
+	windowReplies = 1 << 20
+	// leastWindow are the commands that a pipe takes whatever their replies.
+	leastWindow = 8
+	// repliesSeen is how many replies the size of the last ones is made of, about.
+	repliesSeen = 256
 )
 
 // pipeState is where a pipe is in its life.
@@ -38,6 +48,8 @@ const (
 	metaAgain                     // another connection was lost with it: it may have run already
 	metaDropped                   // nobody's any more: its reply is thrown away, see isolate.go
 	metaBulk                      // its last reply was large: this one tells whether to expect the next so
+	metaHeld                      // it waited for a master
+	metaBegun                     // streamed: some of it has gone out
 )
 
 // entry is one command that waits for its reply.
@@ -47,7 +59,15 @@ type entry struct {
 	n    int32 // bytes in the pipe's buffer
 	got  int32 // confirmations seen, of SUBSCRIBE and kin; of a streamed one less those to come
 	meta meta
+	// When it came, as session.at: 48 bits, so that an entry has no more than 32 bytes.
+	cameHigh uint16
+	cameLow  uint32
 }
+
+// came returns when the command had come, as session.at.
+func (e *entry) came() uint64 { return uint64(e.cameHigh)<<32 | uint64(e.cameLow) }
+
+func (e *entry) setCame(at uint64) { e.cameHigh, e.cameLow = uint16(at>>32), uint32(at) }
 
 // pipe is one backend connection: a queue of who waits for which reply, and the
 // bytes of every command not yet answered, so that a lost connection can be
@@ -69,9 +89,9 @@ type pipe struct {
 	addr  topology.Addr
 	epoch uint64
 
-	// buf holds commands from the oldest unanswered one on: [0,head) answered,
-	// [head,sent) handed to the kernel, [sent,len) not yet.
-	buf        []byte
+	// out holds commands from the oldest unanswered one on: what lies before head is
+	// answered, what lies before sent was handed to the kernel.
+	out        outbox
 	head, sent int
 
 	queue   queue
@@ -88,20 +108,34 @@ type pipe struct {
 	lostAt   time.Duration // when the connection it replaces was lost; 0: it replaces none
 	last     bool          // no further greeting is to come
 	attempts int
-	info     serverInfo
-	name     string // own pipes: the CLIENT SETNAME in force
-	dialGen  uint64 // tells a dial that was given up
-	run      uint64 // marks the cursors of this connection; 0: not known yet
-	asked    bool   // for what run is made of
-	slow     bool   // reading rests until the client has taken its replies
-	halted   bool   // reading rests until it is known whether the oldest reply may be passed on
+	// busy is what Redis has said to the SELECT of the greeting while a script ran too
+	// long, and busyAt when; "" once it is ready: see busy.go.
+	busy      string
+	busyAt    time.Duration
+	busyTold  int  // how often
+	selecting bool // the answer to SELECT is due
+	info      serverInfo
+	name      string // own pipes: the CLIENT SETNAME in force
+	dialGen   uint64 // tells a dial that was given up
+	run       uint64 // marks the cursors of this connection; 0: not known yet
+	asked     bool   // for what run is made of
+	slow      bool   // reading rests until the client has taken its replies
+	halted    bool   // reading rests until it is known whether the oldest reply may be passed on
+	// aimed says that CLIENT UNBLOCK was sent for its call: it may come to be executed when
+	// that has ended, and must not end the call of another session.
+	aimed bool
 
 	carried     bool          // it was ready once
+	openAt      time.Duration // when Redis last let in its identity
+	access      uint64        // worker.access when it was asked
 	greetAt     time.Duration // when the greeting was sent
 	heard, seen uint64        // bytes read in all; as of the watchdog's last look
+	gotBytes    int           // of the last replies
+	gotReplies  int           // how many they were
 	stale       int           // looks in a row at which something was due and nothing came
 	trial       *pipe         // looks whether the master answers on a new connection
 	trialOf     *pipe         // this pipe is such a trial
+	asking      bool          // trials: greeted, and the answer to the question is due
 
 	due   time.Duration // replica: when it must be ready
 	quiet time.Duration // replica: since when an answer is due and nothing has come
@@ -113,6 +147,7 @@ type serverInfo struct {
 	id                    int64
 	role                  topology.Role
 	modules               []byte // as Redis wrote them
+	old                   bool   // before Redis 6: no HELLO, no users
 }
 
 // full reports whether a command must wait: the window is used up, or others wait
@@ -120,19 +155,44 @@ type serverInfo struct {
 // commands some would otherwise wait for seconds. It is the replies to what is under way
 // that let them go on, so a pipe with nothing under way is never full.
 func (p *pipe) full() bool {
-	return len(p.waiting) > 0 && p.queue.len() > 0 || len(p.buf)-p.head >= windowBytes || p.queue.len() >= windowCommands
+	return len(p.waiting) > 0 && p.queue.len() > 0 || p.out.end-p.head >= windowBytes || p.queue.len() >= p.window()
 }
 
-// send queues a complete command. The frame is copied.
+// window returns how many commands may be under way.
+func (p *pipe) window() int {
+	if p.gotBytes <= p.gotReplies*(windowReplies/windowCommands) {
+		return windowCommands
+	}
+	return max(leastWindow, p.gotReplies*windowReplies/p.gotBytes)
+}
+
+// measure keeps count of the sizes of replies.
+func (p *pipe) measure(bytes, replies int) {
+	p.gotBytes += bytes
+	if p.gotReplies += replies; p.gotReplies > repliesSeen {
+		p.gotBytes, p.gotReplies = p.gotBytes/2, p.gotReplies/2
+	}
+}
+
+// send queues a complete command. The frame is copied, unless it is long and has its
+// buffer for itself: then that becomes the pipe's (worker.whole).
 func (p *pipe) send(s *session, frame []byte, cmd *command, m meta) {
 	if p.replica && s != nil && !cmd.mayBeStale() {
 		panic("proxy: " + cmd.name + " on its way to a replica") // see withoutMaster: only reads come here
 	}
-	p.buf = append(p.buf, frame...)
-	p.queue.push(entry{s: s, cmd: cmd, n: int32(len(frame)), meta: m})
+	if b := p.w.whole; len(frame) > bigBuf/2 && len(frame) == len(b) && &frame[0] == &b[0] {
+		p.w.whole = nil
+		p.out.adopt(frame)
+	} else {
+		p.out.add(p.w, frame, p.owner != nil)
+	}
+	e := entry{s: s, cmd: cmd, n: int32(len(frame)), meta: m}
 	if s != nil {
 		s.inflight++
+		s.bulky = len(frame) >= bulkyCommand
+		e.setCame(s.at)
 	}
+	p.queue.push(e)
 	p.conn.Flush()
 }
 
@@ -145,29 +205,31 @@ func (p *pipe) sendInternal(frame []byte, done func(reply []byte)) {
 
 // Output hands over what is not sent yet, if the lease still runs.
 func (p *pipe) Output(bufs [][]byte) [][]byte {
-	if p.sent == len(p.buf) {
+	if p.sent == p.out.end {
 		return bufs
 	}
-	end := len(p.buf)
+	end := p.out.end
 	if p.state != pipeGreeting && !p.replica && !p.w.mayWrite(p) {
 		if end = p.begun(); end <= p.sent {
 			return bufs
 		}
 	}
-	return append(bufs, p.buf[p.sent:end])
+	return p.out.between(bufs, p.sent, end)
 }
 
 // begun returns the end of what may be sent while nothing new may: the rest of a
-// command of which the kernel has a part, and commands of ours behind it.
+// command of which the kernel has a part, and commands of ours behind it. What remains of
+// a large one may be much: it goes out only where its success would be worth something.
 func (p *pipe) begun() int {
 	pos := p.head
 	for i := range p.queue.len() {
 		e := p.queue.at(i)
-		if pos >= p.sent && (e.s != nil || e.meta&metaDropped != 0) {
+		goesOn := e.meta&metaBegun != 0 && p.w.trusts(p) == trusted
+		if pos >= p.sent && !goesOn && (e.s != nil || e.meta&metaDropped != 0) {
 			break
 		}
 		if e.meta&metaStreamed != 0 {
-			return len(p.buf)
+			return p.out.end
 		}
 		pos += int(e.n)
 	}
@@ -177,13 +239,18 @@ func (p *pipe) begun() int {
 // Wrote moves the sent mark, and forgets what need not be kept.
 func (p *pipe) Wrote(n int) {
 	p.sent += n
-	if p.queue.len() == 1 && p.queue.front().meta&metaStreamed != 0 {
-		p.buf = p.buf[:copy(p.buf, p.buf[p.sent:])]
-		p.head, p.sent = 0, 0
-		if p.owner != nil {
-			p.owner.streamDrained(p)
-			p.w.pump()
-		}
+	p.w.stats.backendOut += uint64(n)
+	streamed := p.queue.len() == 1 && p.queue.front().meta&metaStreamed != 0
+	if streamed {
+		p.queue.front().meta |= metaBegun
+	}
+	if streamed || p.queue.len() == 0 {
+		p.head = max(p.head, p.sent)
+	}
+	p.out.forget(p.w, min(p.head, p.sent))
+	if streamed && p.owner != nil {
+		p.owner.streamDrained(p)
+		p.w.pump()
 	}
 }
 
@@ -193,23 +260,30 @@ func (p *pipe) Data(b []byte) {
 		return
 	}
 	p.heard += uint64(len(b))
+	due := p.queue.len()
+	p.w.stats.backendIn += uint64(len(b))
 	p.receive(b)
+	p.measure(len(b), max(0, due-p.queue.len()))
 	p.w.pump()
 }
 
 func (p *pipe) receive(b []byte) {
 	trust := p.w.trusts(p)
-	joined := len(p.in) > 0
-	if joined {
-		p.in = append(p.in, b...)
-		b = p.in
+	if len(p.in) > 0 {
+		if b = p.complete(b, trust); len(p.in) > 0 { // b is in there
+			if p.replies.Need() > p.w.sizes.large {
+				k := p.passPart(p.in, trust)
+				p.keep(p.in[:copy(p.in, p.in[k:])])
+			}
+			p.makeRoom()
+			return
+		}
 	}
 	off := 0
 	for p.state != pipeClosed && off < len(b) {
 		n, err := p.replies.Next(b[off:])
 		if err != nil {
-			p.w.log.Error("backend does not speak the protocol", "addr", p.addr, "error", err)
-			p.lost(err)
+			p.garbled(err)
 			return
 		}
 		if n == 0 {
@@ -219,25 +293,61 @@ func (p *pipe) receive(b []byte) {
 		off += n
 	}
 	if p.state == pipeClosed {
-		p.in = nil
 		return
 	}
 	rest := b[off:]
 	if len(rest) > 0 && p.replies.Need() > p.w.sizes.large {
 		rest = rest[p.passPart(rest, trust):]
 	}
-	switch {
-	case len(rest) == 0:
-		if joined {
-			p.w.giveBuf(p.in)
-			p.in = nil
-		}
-	case joined:
-		p.in = p.in[:copy(p.in, rest)]
-	default:
-		p.in = append(p.w.takeBufOf(min(p.replies.Need(), p.w.sizes.large)+len(rest)), rest...)
+	if len(rest) > 0 {
+		p.in = append(p.w.takeBufOf(max(min(p.replies.Need(), p.w.sizes.large), len(rest))+bufSize), rest...)
 	}
 	p.makeRoom()
+}
+
+// Room has the rest of a long reply read to where the beginning is.
+func (p *pipe) Room() []byte { return roomBehind(p.in, p.replies.Need()) }
+
+// complete adds to the reply in p.in what it lacks of b, delivers it, and returns what is
+// left of b: what comes behind it is then delivered from where it is. While the reply is
+// not complete all of b goes to p.in.
+func (p *pipe) complete(b []byte, t trust) []byte {
+	old := len(p.in)
+	for took := 0; took < len(b); {
+		k := min(len(b)-took, max(p.replies.Need()-len(p.in), bufSize))
+		p.in = joined(p.in, b[took:took+k])
+		took += k
+		n, err := p.replies.Next(p.in)
+		switch {
+		case err != nil:
+			p.garbled(err)
+			return nil
+		case n > 0:
+			in := p.in
+			p.in, p.w.lent = nil, in
+			p.deliver(in[:n], t)
+			if p.w.lent != nil {
+				p.w.giveBuf(in)
+				p.w.lent = nil
+			}
+			return b[n-old:]
+		}
+	}
+	return nil
+}
+
+// keep says that in is what is left of the reply under way.
+func (p *pipe) keep(in []byte) {
+	if p.in = in; len(in) == 0 {
+		p.w.giveBuf(in)
+		p.in = nil
+	}
+}
+
+// garbled ends a pipe whose backend does not speak the protocol.
+func (p *pipe) garbled(err error) {
+	p.w.log.Error("backend does not speak the protocol", "addr", p.addr, "err", err)
+	p.lost(err)
 }
 
 // makeRoom lets sessions go on that wait for the window, and closes a retired
@@ -247,7 +357,7 @@ func (p *pipe) makeRoom() {
 	case p.state == pipeRetired && p.queue.len() == 0 && !p.partial:
 		p.end()
 	case len(p.waiting) > 0 && p.state == pipeReady &&
-		p.queue.len() < windowCommands/2 && len(p.buf)-p.head < windowBytes/2:
+		p.queue.len() <= p.window()/2 && p.out.end-p.head < windowBytes/2:
 		p.w.wakeAll(p)
 	}
 }
@@ -359,11 +469,12 @@ func (p *pipe) deliver(reply []byte, t trust) {
 	s := e.s
 	if e.meta&metaDropped != 0 {
 		p.partial = false
-		p.release(int(e.n))
+		p.release(&e)
 		return
 	}
 	if e.meta&metaBulk != 0 && whole {
-		p.w.bulk.remove(e.cmd, p.buf[p.head:p.head+int(e.n)])
+		p.w.bulk.remove(e.cmd, p.frame(&e))
+		s.foundSmall(e.cmd)
 	}
 	if e.meta&metaCursor != 0 && whole {
 		if head, n := p.markReply(reply); n > 0 {
@@ -375,12 +486,12 @@ func (p *pipe) deliver(reply []byte, t trust) {
 			reply = p.fromReplica(reply, whole)
 		}
 	} else if s != nil && (reply[0] == '-' || len(s.parked) > 0) && !s.closed && whole {
-		if s.refused(p, e, p.buf[p.head:p.head+int(e.n)], reply) {
+		if s.refused(p, e, p.frame(&e), reply) {
 			if p.state == pipeClosed {
 				return // given up, and e judged with the rest
 			}
 			s.inflight--
-			p.release(int(e.n))
+			p.release(&e)
 			s.settle(p)
 			return
 		}
@@ -390,21 +501,34 @@ func (p *pipe) deliver(reply []byte, t trust) {
 		}
 	}
 	if s != nil && e.cmd == p.w.cmds.unknown && (!whole || reply[0] != '-') && e.meta&metaTx == 0 && !s.closed {
-		s.doubt(p.buf[p.head : p.head+int(e.n)])
+		s.doubt(p.frame(&e))
 	}
-	p.release(int(e.n))
+	switch {
+	case s == nil, s.closed:
+	case !whole:
+		p.w.ended(p, &e, p.frame(&e), kindOf(p.begins[:]))
+	case t == trusted || !s.withholds(&e, reply, t):
+		p.w.ended(p, &e, p.frame(&e), kindOf(reply))
+	}
+	p.release(&e)
 	if s == nil {
 		done := p.internal[0]
 		p.internal = p.internal[1:]
 		done(reply)
 		return
 	}
+	if e.cmd.admits {
+		p.w.access.Add(1)
+	}
 	s.inflight--
+	p.partial = false
 	if s.closed {
 		return
 	}
-	if p.partial {
-		p.partial = false
+	if !whole {
+		if e.cmd == s.large {
+			s.largeLeft = largeFor
+		}
 		switch {
 		case e.meta&metaSilent != 0:
 		case t == doubted && e.meta&metaWrite != 0:
@@ -420,12 +544,17 @@ func (p *pipe) deliver(reply []byte, t trust) {
 	}
 	switch {
 	case e.meta&metaSilent != 0:
-	case t != trusted && s.withhold(&e, reply, t):
+	case t != trusted && s.withholds(&e, reply, t):
+		s.withhold(p, &e, reply, t)
 	default:
 		s.reply(reply)
 	}
 	if e.meta&metaOrder != 0 {
 		s.replied(p, e, reply)
+	}
+	if e.meta&metaStreamed != 0 && s.stream == streamOn {
+		s.end() // refused before its end was there: Redis closes such a connection
+		return
 	}
 	if s.due > 0 && t != trusted { // it may not be told apart from what is withheld
 		s.cutMidReply(e.cmd)
@@ -437,33 +566,36 @@ func (p *pipe) deliver(reply []byte, t trust) {
 	s.after(p)
 }
 
-// release forgets the oldest n bytes, which are answered.
-func (p *pipe) release(n int) {
-	p.head += n
-	if p.head == len(p.buf) {
-		p.buf, p.head, p.sent = p.buf[:0], 0, 0
-		if cap(p.buf) > 2*windowBytes || p.owner != nil && cap(p.buf) > bigBuf {
-			p.buf = nil // a shared pipe keeps what a full window needs
-		}
-		return
+// frame returns the bytes of e, which is the oldest command.
+func (p *pipe) frame(e *entry) []byte { return p.out.at(p.head, int(e.n)) }
+
+// release forgets the bytes of e, which was the oldest command and is answered, as far as
+// they were sent: a node may answer what it was never asked.
+func (p *pipe) release(e *entry) {
+	p.head += int(e.n)
+	if e.meta&metaStreamed != 0 && p.queue.len() == 0 {
+		p.head = p.out.end
 	}
-	if p.head > 64<<10 && p.head > len(p.buf)/2 && !p.conn.Blocked() {
-		p.buf = p.buf[:copy(p.buf, p.buf[p.head:])]
-		p.sent -= p.head
-		p.head = 0
-	}
+	p.out.forget(p.w, min(p.head, p.sent))
 }
 
+var errUnasked = errors.New("a reply came that nobody had asked for")
+
 // unasked takes what no command asked for: pushes for an owner, and the error
-// with which Redis greets one client too many.
+// with which Redis greets one client too many. Anything else on a shared connection, or
+// one that waits for its next owner, means that replies and commands are out of step: it
+// must serve nobody any more.
 func (p *pipe) unasked(reply []byte) {
 	if p.owner != nil && !p.owner.closed {
 		p.owner.reply(reply)
 		p.rest(p.owner)
 		return
 	}
-	if len(reply) > 0 && reply[0] == '-' {
+	if reply[0] == '-' {
 		p.w.log.Warn("backend closes a connection", "addr", p.addr, "reply", trimLine(reply))
+	}
+	if reply[0] != '>' && p.owner == nil {
+		p.lost(errUnasked)
 	}
 }
 
@@ -515,6 +647,9 @@ func (p *pipe) end() {
 		p.conn.Abort()
 	}
 	p.w.forget(p)
+	if p.trial != nil {
+		p.w.endTrial(p.trial)
+	}
 	if p.in != nil {
 		p.w.giveBuf(p.in)
 		p.in = nil
@@ -531,7 +666,7 @@ func (p *pipe) end() {
 // rest must follow. An own pipe whose session is in some mode keeps its commands:
 // Output holds them back.
 func (p *pipe) pullBack() {
-	if p.sent == len(p.buf) || p.state == pipeGreeting || p.owner != nil && !p.owner.plain() {
+	if p.sent == p.out.end || p.state == pipeGreeting || p.owner != nil && !p.owner.plain() {
 		return
 	}
 	pos, keep := p.head, 0
@@ -540,13 +675,14 @@ func (p *pipe) pullBack() {
 		keep++
 	}
 	var backs []*session
+	var ours [][]byte
 	end, kept := pos, keep
 	for i := keep; i < p.queue.len(); i++ {
 		e := *p.queue.at(i)
-		frame := p.buf[pos : pos+int(e.n)]
+		frame := p.out.at(pos, int(e.n))
 		pos += int(e.n)
 		if e.s == nil { // ours, such as a login check: it stays, held back by Output
-			end += copy(p.buf[end:], frame)
+			ours = append(ours, bytes.Clone(frame))
 			*p.queue.at(kept) = e
 			kept++
 			continue
@@ -558,6 +694,7 @@ func (p *pipe) pullBack() {
 		if e.cmd.class == classSticky {
 			e.s.stickyCalls--
 		}
+		frame = e.s.unsettled(&e, frame)
 		if len(e.s.pulled) == 0 {
 			backs = append(backs, e.s)
 		}
@@ -567,7 +704,10 @@ func (p *pipe) pullBack() {
 		e.s.pull(&e, frame, false)
 	}
 	p.queue.truncate(kept)
-	p.buf = p.buf[:end]
+	p.out.cut(p.w, end)
+	for _, frame := range ours {
+		p.out.add(p.w, frame, p.owner != nil)
+	}
 	for _, s := range backs {
 		s.takeBack()
 	}

@@ -1,7 +1,7 @@
 package proxy
 
 // queue is a FIFO of entries in a ring that grows by doubling and never shrinks:
-// at most windowCommands entries of 32 bytes.
+// windowCommands entries of 32 bytes, or one for each subscription that is renewed.
 type queue struct {
 	ring []entry
 	head int

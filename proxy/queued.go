@@ -80,6 +80,12 @@ func message(v resp.Value) bool {
 
 // executedAtOnce takes note of a command behind a MULTI that Redis has refused.
 func (s *session) executedAtOnce(p *pipe, e *entry) {
+	switch e.cmd.class { //nolint:exhaustive // the others change nothing, or are effects
+	case classWatch:
+		s.watching = true
+	case classMulti: // of which there is no recording
+		s.forgot = true
+	}
 	who := s.who
 	for _, q := range s.tx.effects {
 		if q.at == s.tx.answered-2 {
@@ -132,7 +138,7 @@ func (s *session) takeEffect(p *pipe, q *queuedEffect, who *identity) int {
 		if q.cmd.class == classSubscribe {
 			return s.queuedSubscribe(q.cmd.name, args[1:])
 		}
-		s.remember(q.frame, q.cmd)
+		s.remember(q.frame, q.cmd, 0)
 	}
 	return 1
 }

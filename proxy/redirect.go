@@ -55,6 +55,7 @@ func (s *session) redirect(p *pipe, frame []byte, cmd *command) {
 		for _, o := range w.sessions {
 			if o.id == id && !o.closed && o.own != nil && o.own.state == pipeReady {
 				f.n = int(o.own.info.id)
+				o.sticky, o.target = true, true // what comes there must not reach who has the connection next
 			}
 		}
 		done(f)
@@ -66,17 +67,24 @@ func (s *session) redirect(p *pipe, frame []byte, cmd *command) {
 		case s.own != p || p.state != pipeReady || !s.w.serving:
 			s.pullAsked(resp.AppendCommand(nil, args...))
 			s.takeBack()
-		case f.n == 0:
+		case f.n == 0 && !s.tx.active:
 			s.reply(resp.AppendError(nil, "ERR The client ID you want redirect to does not exist"))
 			s.after(p)
 		default:
 			client := resp.AppendCommand(nil, args...)
-			args[at] = strconv.AppendInt(nil, int64(f.n), 10)
-			n := len(s.setup)
+			s.at, s.here = s.here.came(), entry{} // from here on it is the pipe's
+			args[at] = []byte(noClient)           // EXEC will say that there is none
+			if f.n > 0 {
+				args[at] = strconv.AppendInt(nil, int64(f.n), 10)
+			}
+			n, queued := len(s.setup), len(s.tx.effects)
 			s.replySkip = s.mute && !s.replyOff // its handling has used it up
 			s.transmit(p, resp.AppendCommand(nil, args...), cmd)
 			if len(s.setup) > n {
 				s.setup[n] = client // as the client knows it
+			}
+			if len(s.tx.effects) > queued {
+				s.tx.effects[queued].frame = client
 			}
 		}
 		s.mute = false
@@ -85,11 +93,70 @@ func (s *session) redirect(p *pipe, frame []byte, cmd *command) {
 	})
 }
 
-// redirects reports whether a command must go the way of redirect.
-func (s *session) redirects(frame []byte, cmd *command) bool {
-	if cmd.name != "CLIENT|TRACKING" || s.w.opts.Dedicated || s.tx.active {
-		return false
+// endTrackers ends the clients whose invalidations went to the session's connection, which
+// is gone: nobody else would tell them that their caches are void.
+func (s *session) endTrackers() {
+	if !s.target {
+		return
 	}
-	id, _ := redirectOf(resp.Args(nil, frame))
-	return id > 0
+	s.target = false
+	id := s.id
+	s.w.host.everywhere(func(w *worker, done func(found)) {
+		for _, o := range w.sessions {
+			if on, to := o.tracking(); on && to == id && !o.closing {
+				w.log.Info("client ended: the connection that its invalidations were redirected to is lost", "client", o.conn.RemoteAddr())
+				o.abort()
+			}
+		}
+		done(found{})
+	}, func(found) {})
+}
+
+// redirects reports whether the transaction has an id of a connection in it, which
+// means nothing to another master.
+func (t *transaction) redirects() bool {
+	return slices.ContainsFunc(t.effects, func(q queuedEffect) bool {
+		id, _ := redirectOf(resp.Args(nil, q.frame))
+		return q.cmd.name == "CLIENT|TRACKING" && id > 0
+	})
+}
+
+// redirects returns what is to be done in place of transmit with a command that tells
+// of a redirection, or of whose id; nil for others.
+func (s *session) redirects(frame []byte, cmd *command) func(*pipe, []byte, *command) {
+	if s.w.opts.Dedicated {
+		return nil
+	}
+	switch cmd.name {
+	case "CLIENT|TRACKING":
+		if id, _ := redirectOf(resp.Args(nil, frame)); id > 0 {
+			return s.redirect
+		}
+	case "CLIENT|GETREDIR", "CLIENT|TRACKINGINFO":
+		if _, id := s.tracking(); id > 0 && s.own != nil && !s.tx.active {
+			return s.tellRedirect
+		}
+	}
+	return nil
+}
+
+// tellRedirect has Redis answer a command that says where the session's invalidations
+// go, and puts the id that the client knows in the place of Redis'. Nothing of the
+// session is under way.
+func (s *session) tellRedirect(_ *pipe, frame []byte, cmd *command) {
+	s.asking(frame, frame, func(reply []byte) {
+		before := []byte(":")
+		if cmd.name == "CLIENT|TRACKINGINFO" {
+			before = []byte("\r\nredirect\r\n:") // the first, for prefixes come later
+		}
+		if _, id := s.tracking(); id > 0 {
+			if head, tail, ok := bytes.Cut(reply, before); ok && len(tail) > 0 && tail[0] != '-' {
+				_, tail, _ = bytes.Cut(tail, []byte("\r\n"))
+				reply = slices.Concat(head, before, strconv.AppendInt(nil, id, 10), []byte("\r\n"), tail)
+			}
+		}
+		s.reply(reply)
+		s.mute = false
+		s.resume()
+	})
 }

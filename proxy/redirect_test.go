@@ -27,8 +27,15 @@ func TestTrackingRedirectedToAnotherClient(t *testing.T) {
 			other.send("SET a 1\r\n")
 			other.expect("+OK\r\n")
 			listener.expect("*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*1\r\n$1\r\na\r\n")
+			tracker.send("CLIENT TRACKINGINFO\r\n")
+			tracker.expect("*6\r\n$5\r\nflags\r\n*1\r\n$2\r\non\r\n$8\r\nredirect\r\n:" + id + "\r\n$8\r\nprefixes\r\n*0\r\n")
 			tracker.send("CLIENT TRACKING OFF\r\nCLIENT GETREDIR\r\nDEL a\r\n")
 			tracker.expect("+OK\r\n:-1\r\n:1\r\n")
+			tracker.send("MULTI\r\nCLIENT TRACKING ON REDIRECT 999999999\r\nCLIENT TRACKING ON BCAST REDIRECT " + id + " PREFIX b\r\nEXEC\r\nCLIENT GETREDIR\r\n")
+			tracker.expect("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n-ERR The client ID you want redirect to does not exist\r\n+OK\r\n:" + id + "\r\n")
+			other.send("SET b 1\r\n")
+			other.expect("+OK\r\n")
+			listener.expect("*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*1\r\n$1\r\nb\r\n")
 		})
 	}
 }
@@ -53,7 +60,7 @@ func TestClientThatRedirectsEndsWithItsConnection(t *testing.T) {
 	o.expect("CLIENT TRACKING ON BCAST REDIRECT 77 PREFIX redirect")
 	o.reply("+OK\r\n")
 	c.expect("+OK\r\n")
-	if got := c.s.line(); !strings.Contains(got, " flags=t ") || !strings.Contains(got, " redir=1 ") {
+	if got := c.s.line(0); !strings.Contains(got, " flags=t ") || !strings.Contains(got, " redir=1 ") {
 		t.Errorf("its line is %q", got)
 	}
 	r.serve(nodeB, 2)
@@ -76,9 +83,38 @@ func TestRedirectWithoutReply(t *testing.T) {
 	b.expect("SUBSCRIBE ch")
 	b.reply(subscribedRESP2)
 	c.send("CLIENT REPLY SKIP", "CLIENT TRACKING ON REDIRECT 1", "ECHO x")
+	r.backend().mayReply()
 	o := r.ownBackend()
 	r.turn()
 	o.expect("CLIENT TRACKING ON REDIRECT 7", "ECHO x")
 	o.reply("+OK\r\n$1\r\nx\r\n")
 	c.expect("$1\r\nx\r\n")
+}
+
+// An id that was put into a transaction means nothing to another master.
+func TestQueuedRedirectDoesNotOutliveItsMaster(t *testing.T) {
+	r := serving(t)
+	d, c := r.client(), r.client()
+	d.send("SUBSCRIBE ch")
+	b := r.ownBackend()
+	b.expect("SUBSCRIBE ch")
+	b.reply(subscribedRESP2)
+	c.send("MULTI")
+	o := r.ownBackend()
+	o.expect("MULTI")
+	o.reply("+OK\r\n")
+	c.send("CLIENT TRACKING ON REDIRECT 1")
+	r.turn()
+	o.expect("CLIENT TRACKING ON REDIRECT 7")
+	o.reply("+QUEUED\r\n")
+	c.expect("+OK\r\n+QUEUED\r\n")
+	o.wire.peerReset()
+	o = r.ownBackend()
+	o.expect("MULTI")
+	o.expectNothing()
+	o.reply("+OK\r\n")
+	c.send("EXEC")
+	o.expect("DISCARD")
+	o.reply("+OK\r\n")
+	c.expectError("EXECABORT", "its connection was lost")
 }

@@ -95,7 +95,11 @@ func (s *session) readReplica(frame []byte, cmd *command) bool {
 	}
 	s.away, s.fast = p, false
 	p.answerDue()
-	p.send(s, frame, cmd, 0)
+	var m meta
+	if s.heldLeft > 0 {
+		m = metaHeld
+	}
+	p.send(s, frame, cmd, m)
 	s.settledByPolicy()
 	return true
 }
@@ -215,7 +219,7 @@ func (w *worker) replicaReady(p *pipe) {
 // there is time, those that wait for it wait for the next replica.
 func (w *worker) replicaLost(p *pipe, err error) {
 	r, now := &w.replicas, w.now()
-	w.log.Debug("replica can't be read from", "addr", p.addr, "error", err)
+	w.log.Debug("replica can't be read from", "addr", p.addr, "err", err)
 	_, stranger := errors.AsType[loginError](err)
 	if !stranger { // else the others are welcome there
 		r.failed[p.addr] = now + jitter(replicaRest)

@@ -59,9 +59,9 @@ func (p *pipe) verdicts() map[*session]*verdict {
 	}
 	for i := p.queue.len() - 1; i >= 0; i-- {
 		e := p.queue.at(i)
-		frame := p.buf[end-int(e.n) : end]
 		sent := end <= p.sent
 		end -= int(e.n)
+		frame := p.out.at(end, int(e.n))
 		if e.s == nil {
 			continue
 		}

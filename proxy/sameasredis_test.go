@@ -12,6 +12,8 @@ import (
 // Redis.
 func sameAsRedis() map[string]string {
 	many := strings.Repeat("$1\r\na\r\n", 5000)
+	nullBytes := frames("CLIENT REPLY skip\x00x", "ECHO skipped", "ECHO a", "CLIENT REPLY OFF\x00", "ECHO off", "CLIENT REPLY on\x00",
+		"CLIENT REPLY x\x00on", "CLIENT SETNAME a\x00b", "XREAD BLOCK\x00 10 STREAMS s $", "ECHO end")
 	return map[string]string{
 		"negative bulk length":         "*2\r\n$3\r\nGET\r\n$-5\r\n",
 		"bulk length that is no one":   "*2\r\n$3\r\nGET\r\n$blabla\r\n",
@@ -56,11 +58,13 @@ func sameAsRedis() map[string]string {
 		"flush under tracking":         "HELLO 3\r\nCLIENT TRACKING ON\r\nGET a\r\nFLUSHDB\r\nGET a\r\nFLUSHALL\r\n",
 		"CLIENT":                       "CLIENT\r\nCLIENT GETNAME\r\nCLIENT SETNAME \"\"\r\nCLIENT SETNAME \"a b\"\r\nCLIENT SETNAME a b\r\nCLIENT SETNAME x\r\nCLIENT GETNAME\r\nCLIENT SETNAME \"\"\r\nCLIENT GETNAME\r\nCLIENT GETNAME x\r\nCLIENT ID x\r\nCLIENT INFO x\r\n",
 		"CLIENT LIST":                  "CLIENT LIST TYPE\r\nCLIENT LIST TYPE nosuch\r\nCLIENT LIST ID\r\nCLIENT LIST ID x\r\nCLIENT LIST x y\r\nCLIENT LIST TYPE replica\r\nCLIENT LIST TYPE pubsub\r\nCLIENT LIST ID 999999999\r\n",
-		"CLIENT KILL":                  "CLIENT KILL\r\nCLIENT KILL x\r\nCLIENT KILL 000.000.000.000:0000\r\nCLIENT KILL ID\r\nCLIENT KILL ID x\r\nCLIENT KILL TYPE x\r\nCLIENT KILL USER nosuch\r\nCLIENT KILL ID 1 2\r\nCLIENT KILL SKIPME x\r\nCLIENT KILL ID 999999999 SKIPME yes\r\nCLIENT KILL MAXAGE x\r\n",
+		"CLIENT KILL":                  "CLIENT KILL\r\nCLIENT KILL x\r\nCLIENT KILL 000.000.000.000:0000\r\nCLIENT KILL ID\r\nCLIENT KILL ID x\r\nCLIENT KILL TYPE x\r\nCLIENT KILL USER nosuch\r\nCLIENT KILL ID 1 2\r\nCLIENT KILL ID 10 wrong\r\nCLIENT KILL ID x TYPE\r\nCLIENT KILL TYPE normal ADDR\r\nCLIENT KILL SKIPME x\r\nCLIENT KILL ID 999999999 SKIPME yes\r\nCLIENT KILL MAXAGE x\r\n",
 		"CLIENT UNBLOCK":               "CLIENT UNBLOCK\r\nCLIENT UNBLOCK x\r\nCLIENT UNBLOCK 999999999\r\nCLIENT UNBLOCK 999999999 FOO\r\nCLIENT UNBLOCK 1 TIMEOUT x\r\n",
 		"CLIENT flags":                 "CLIENT NO-EVICT\r\nCLIENT NO-EVICT x\r\nCLIENT NO-EVICT ON\r\nCLIENT NO-EVICT OFF\r\nCLIENT NO-TOUCH ON\r\nCLIENT SETINFO LIB-NAME x\r\nCLIENT SETINFO\r\nCLIENT SETINFO FOO x\r\nCLIENT SETINFO lib-name \"a b\"\r\n",
 		"CLIENT REPLY":                 "CLIENT REPLY\r\nCLIENT REPLY x\r\nCLIENT REPLY ON\r\nCLIENT REPLY SKIP\r\nPING\r\nPING\r\nCLIENT REPLY OFF\r\nPING\r\nCLIENT REPLY x\r\nNOSUCH\r\nCLIENT REPLY SKIP\r\nCLIENT REPLY ON\r\nPING\r\n",
 		"CLIENT REPLY SKIP":            "CLIENT REPLY SKIP\r\nCLIENT REPLY SKIP\r\nPING\r\nPING\r\nCLIENT REPLY SKIP\r\nNOSUCH\r\nPING\r\nCLIENT REPLY SKIP\r\nCLIENT GETNAME\r\nPING\r\nCLIENT REPLY SKIP\r\nSELECT 2\r\nPING\r\n",
+		"CLIENT REPLY not allowed":     "ACL SETUSER mute on nopass +@all -client|reply\r\nCLIENT REPLY SKIP\r\nAUTH mute x\r\nCLIENT REPLY OFF\r\nPING\r\nCLIENT REPLY SKIP\r\nPING\r\nCLIENT REPLY ON\r\nCLIENT REPLY x\r\n",
+		"CLIENT REPLY then forbidden":  "ACL SETUSER mute on nopass +@all -client|reply\r\nCLIENT REPLY OFF\r\nAUTH mute x\r\nCLIENT REPLY ON\r\nPING\r\nRESET\r\nPING\r\nCLIENT REPLY SKIP\r\nCLIENT REPLY x\r\nPING\r\n",
 		"SELECT":                       "SELECT\r\nSELECT x\r\nSELECT -1\r\nSELECT 16\r\nSELECT 99999999999999999999\r\nSELECT 1 2\r\nSELECT 5\r\nSET a 5\r\nSELECT 0\r\nGET a\r\nMOVE a 5\r\nSWAPDB 0 99\r\n",
 		"AUTH":                         "AUTH\r\nAUTH x\r\nAUTH default x\r\nAUTH a b c\r\nAUTH nosuch x\r\nACL WHOAMI\r\n",
 		"ACL":                          "ACL\r\nACL WHOAMI x\r\nACL NOSUCH\r\nACL GETUSER nosuch\r\nACL DRYRUN default get a\r\nACL DRYRUN nosuch get a\r\nACL SETUSER x >\r\nACL CAT nosuch\r\n",
@@ -75,6 +79,9 @@ func sameAsRedis() map[string]string {
 		"MODULE":                       "MODULE LIST\r\nMODULE LOAD\r\nMODULE LOAD /nosuch\r\nMODULE UNLOAD nosuch\r\nPING\r\n",
 		"cluster commands":             "CLUSTER INFO\r\nCLUSTER\r\nASKING\r\nREADONLY\r\nREADWRITE\r\nGET a\r\n",
 		"null bytes":                   "*3\r\n$3\r\nSET\r\n$3\r\na\x00b\r\n$4\r\n\r\n\x00\x01\r\n*2\r\n$3\r\nGET\r\n$3\r\na\x00b\r\n",
+		"a bar in a name":              "CLIENT|LIST\r\nclient|id a\r\nCLIENT|MAINT_NOTIFICATIONS\r\nCONFIG|GET x\r\nPING\r\n",
+		"null bytes behind words":      nullBytes,
+		"groups called like options":   "XGROUP CREATE s streams $ MKSTREAM\r\nXREADGROUP GROUP streams block BLOCK 10 STREAMS s >\r\nXREADGROUP GROUP streams group STREAMS s 0\r\nXREADGROUP GROUP streams\r\n",
 		"HTTP":                         "POST / HTTP/1.1\r\nHost: x\r\n\r\nPING\r\n",
 		"mixed case":                   "gEt a\r\ncLiEnT gEtNaMe\r\nmUlTi\r\npInG\r\neXeC\r\nhElLo 3\r\n",
 		"types in RESP3":               "HELLO 3\r\nHSET h a 1\r\nHGETALL h\r\nSADD s a\r\nSMEMBERS s\r\nZADD z 1.5 a\r\nZSCORE z a\r\nZRANGE z 0 -1 WITHSCORES\r\nGET nosuch\r\nEVAL \"redis.setresp(3); return {map={a=1}, x=1}\" 0\r\nEVAL \"return {double=3.5}\" 0\r\nCLIENT GETNAME\r\nDEBUGX\r\nINCRBYFLOAT f 1.5\r\nGEOADD g 1 1 a\r\nGEOPOS g a\r\nXADD x 1-1 a b\r\nXREAD STREAMS x 0\r\nLPOP nosuch 1\r\nBLPOP q 0.001\r\n",

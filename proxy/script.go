@@ -82,6 +82,14 @@ func (w *worker) noteScript(frame []byte, cmd *command) {
 	}
 }
 
+// forgetScripts forgets the bodies on every loop: they were to go.
+func (w *worker) forgetScripts() {
+	w.host.everywhere(func(w *worker, done func(found)) {
+		w.scripts = scripts{}
+		done(found{})
+	}, func(found) {})
+}
+
 // withBody returns a call by name as a call by body: EVAL for EVALSHA. ok is false
 // if it is none, or nobody has sent the body this way.
 func (w *worker) withBody(frame []byte, cmd *command) (call []byte, ok bool) {

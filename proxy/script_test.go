@@ -57,6 +57,40 @@ func TestUnknownScriptIsSentWithItsBody(t *testing.T) {
 	}
 }
 
+// SCRIPT FLUSH means it: what was remembered on every loop is forgotten.
+func TestScriptFlushForgetsBodies(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	for _, flush := range []struct{ reply, then string }{{"-NOPERM no\r\n", ":1\r\n"}, {"+OK\r\n", noScriptReply}} {
+		c.send("EVAL return(1) 0", "SCRIPT FLUSH")
+		b.expect("EVAL return(1) 0", "SCRIPT FLUSH")
+		b.reply(":1\r\n" + flush.reply)
+		c.expect(":1\r\n" + flush.reply)
+		c.send("EVALSHA " + return1SHA + " 0")
+		b.expect("EVALSHA " + return1SHA + " 0")
+		b.reply(noScriptReply)
+		if flush.then != noScriptReply {
+			b.expect("EVAL return(1) 0")
+			b.reply(flush.then)
+		}
+		c.expect(flush.then)
+	}
+	c.send("EVAL return(1) 0")
+	b.expect("EVAL return(1) 0")
+	b.reply(":1\r\n")
+	c.expect(":1\r\n")
+	c.send("MULTI", "SCRIPT FLUSH", "EXEC")
+	own := r.ownBackend()
+	own.expect("MULTI", "SCRIPT FLUSH", "EXEC")
+	own.reply("+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n")
+	c.expect("+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n")
+	c.send("EVALSHA " + return1SHA + " 0")
+	b.expect("EVALSHA " + return1SHA + " 0")
+	b.reply(noScriptReply)
+	c.expect(noScriptReply)
+}
+
 // In a transaction Redis has queued the call by name, and its answer is EXEC's.
 func TestUnknownScriptInTransaction(t *testing.T) {
 	r := serving(t)
@@ -99,7 +133,7 @@ func TestScriptsOnRedis(t *testing.T) {
 	for i := range 3 {
 		body := "return ARGV[1] .. " + strconv.Itoa(i)
 		sha := c.ScriptLoad(t.Context(), body).Val()
-		if err := c.ScriptFlush(t.Context()).Err(); err != nil {
+		if _, err := node.Do(t.Context(), "SCRIPT", "FLUSH"); err != nil {
 			t.Fatal(err)
 		}
 		cmds, err := c.Pipelined(t.Context(), func(p redis.Pipeliner) error {
@@ -116,5 +150,46 @@ func TestScriptsOnRedis(t *testing.T) {
 				t.Fatalf("call %d answered %v; want %s", j, got, want)
 			}
 		}
+	}
+}
+
+// A script that never ends is killed by a client that shares its connection, in whatever
+// database, and a transaction that it disturbed is not executed in part.
+func TestScriptIsKilledThroughTheSidecar(t *testing.T) {
+	for _, db := range []string{"0", "9"} {
+		t.Run(db, func(t *testing.T) {
+			node := redistest.Single(t, redistest.Options{})
+			r := startServer(t, node, func(o *Options) { o.Loops = 1 })
+			busy, killer, queues := r.raw(), r.raw(), r.raw()
+			for _, c := range []*raw{busy, killer, queues} {
+				c.send("SELECT " + db + "\r\n")
+				c.expect("+OK\r\n")
+			}
+			killer.send("CONFIG SET busy-reply-threshold 50\r\nSET a 1\r\n")
+			killer.expect("+OK\r\n+OK\r\n")
+			busy.send("EVAL \"redis.call('get', 'a') while true do end\" 0\r\n")
+			stuck := func() bool {
+				_, err := node.Do(t.Context(), "PING")
+				return err != nil && strings.HasPrefix(err.Error(), "BUSY")
+			}
+			eventually(t, "busy", func() (bool, string) { return stuck(), "no BUSY" })
+			queues.send("MULTI\r\nINCR a\r\n")
+			queues.expect("+OK\r\n")
+			if got := queues.line(); !strings.HasPrefix(got, "-BUSY") {
+				t.Errorf("a command in MULTI gets %q", got)
+			}
+			killer.send("SCRIPT KILL\r\n")
+			killer.expect("+OK\r\n")
+			if got := busy.line(); !strings.Contains(got, "Script killed by user") {
+				t.Errorf("the script's client gets %q", got)
+			}
+			eventually(t, "queued", func() (bool, string) {
+				queues.send("INCR a\r\n")
+				got := queues.line()
+				return got == "+QUEUED", got
+			})
+			queues.send("EXEC\r\nGET a\r\n")
+			queues.expect("-EXECABORT Transaction discarded because of previous errors.\r\n$1\r\n1\r\n")
+		})
 	}
 }

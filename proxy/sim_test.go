@@ -20,7 +20,8 @@ import (
 // every client gets exactly one reply for each command, in order and its own;
 // that a write runs twice on one timeline only if the retry mode allows it, and
 // that nobody can tell then; that an acknowledged write is on the timeline of the
-// master; and that held commands are accounted for. With outage policies also that
+// master; that nobody gets a connection on which another client tracks; that held
+// commands are accounted for; and that each reply is counted once, as its command's. With outage policies also that
 // nothing but reads ever reaches a replica, which is dialled by one at a time, that no
 // answer is made up while a master serves, and that nobody waits once the route is
 // down.
@@ -55,10 +56,12 @@ type sim struct {
 	master   topology.Addr
 	epoch    uint64
 
-	bulky  bool   // replies and commands may be large, and clients slow to read
-	soft   bool   // some reads are answered stale or as missing
-	served bool   // a master was served at the last check
-	madeUp uint64 // answers made up until then
+	bulky   bool              // replies and commands may be large, and clients slow to read
+	soft    bool              // some reads are answered stale or as missing
+	told    map[string]*tally // by command: replies, and errors among them
+	tracked map[string]bool   // what CLIENT TRACKING was accepted, by tag
+	served  bool              // a master was served at the last check
+	madeUp  uint64            // answers made up until then
 }
 
 // timeline is the history of one master: which writes it has executed. A node
@@ -100,13 +103,15 @@ type simLink struct {
 
 	replica bool // the proxy takes it for one
 	hung    bool // it answers no more
+
+	tracks string // the id of the client that has CLIENT TRACKING on there; "": none
 }
 
 func simulate(t *testing.T, seed uint64) {
 	t.Helper()
 	s := &sim{
 		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), r: newRig(t), timeline: map[topology.Addr]*timeline{},
-		master: nodeA, epoch: 1,
+		master: nodeA, epoch: 1, told: map[string]*tally{}, tracked: map[string]bool{},
 	}
 	s.timeline[nodeA] = &timeline{done: map[string]int{}, values: map[string]string{}}
 	s.r.w.opts.RetryWrites = RetryMode(seed % 3)
@@ -251,8 +256,8 @@ func (s *sim) send(c *simClient) {
 		}
 		name := [...]string{
 			"GET", "GET", "INCR", "INCR", "INCR", "ECHO", "BLPOP", "KEYS", "WAIT", "MULTI", "EXEC", "CLIENT",
-			"SET", "SET", "SET", "READ", "READ", "COPY",
-		}[s.rnd.IntN(18)]
+			"SET", "SET", "SET", "READ", "READ", "COPY", "TRACK", "RESET",
+		}[s.rnd.IntN(20)]
 		switch {
 		case name == "MULTI" && c.inTx, name == "EXEC" && !c.inTx, c.inTx && name != "GET" && name != "INCR" && name != "EXEC":
 			name = "GET"
@@ -268,8 +273,11 @@ func (s *sim) send(c *simClient) {
 		case "COPY": // BITOP AND copies a key onto another
 			key, from = from, key
 			words = []string{"BITOP", "AND", key, from}
-		case "MULTI", "EXEC":
+		case "MULTI", "EXEC", "RESET":
 			words = words[:1]
+		case "TRACK":
+			tag = strings.TrimRight(tag, "z")
+			words = []string{"CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", tag}
 		case "BLPOP":
 			words = append(words, "1")
 		case "WAIT":
@@ -382,6 +390,12 @@ func (s *sim) execute(l *simLink, w []string) string {
 		}
 		return "+OK\r\n"
 	}
+	switch w[0] {
+	case "GET", "INCR", "ECHO", "BLPOP", "KEYS", "SET":
+		if id, _, _ := strings.Cut(w[1], "-"); l.tracks != "" && id != l.tracks {
+			s.t.Errorf("client %s has the connection on which client %s tracks", id, l.tracks)
+		}
+	}
 	write := w[0] == "INCR" || w[0] == "BLPOP" || w[0] == "SET" || w[0] == "BITOP"
 	if os.Getenv("SIM_SEED") != "" {
 		s.t.Logf("%v %s (read only %v): %v", s.r.at, l.addr, tl.readOnly, w)
@@ -392,6 +406,20 @@ func (s *sim) execute(l *simLink, w []string) string {
 			return "-LOADING Redis is loading the dataset in memory\r\n"
 		}
 		return helloMaster
+	case w[0] == "RESET":
+		l.tracks, l.inTx = "", false
+		return "+RESET\r\n"
+	case w[0] == "CLIENT" && w[1] == "TRACKING":
+		switch n := s.rnd.IntN(5); {
+		case s.tracked[w[5]]: // who is refused what it had is cut off: another test
+		case n == 0:
+			return "-ERR not now\r\n"
+		case n == 1:
+			return "-LOADING Redis is loading the dataset in memory\r\n"
+		}
+		s.tracked[w[5]] = true
+		l.tracks, _, _ = strings.Cut(w[5], "-")
+		return "+OK\r\n"
 	case w[0] == "MULTI":
 		l.inTx, l.tx, l.bad = true, nil, false
 		return "+OK\r\n"
@@ -449,6 +477,7 @@ func (s *sim) check() {
 				s.t.Logf("%v client %d: %s %s -> %q", s.r.at, c.id, a.name, a.arg, reply)
 			}
 			c.asked = c.asked[1:]
+			s.count(a.name, reply)
 			if a.name == "MULTI" {
 				c.noTx = reply[0] == '-'
 			}
@@ -488,6 +517,60 @@ func (s *sim) check() {
 	}
 	if w.held != w.heldSent+w.heldFailed+w.heldPolicy+w.heldGone+left {
 		s.t.Fatalf("held %d != sent %d + failed %d + policy %d + gone %d + waiting %d", w.held, w.heldSent, w.heldFailed, w.heldPolicy, w.heldGone, left)
+	}
+}
+
+// count counts a reply as its client does.
+func (s *sim) count(name, reply string) {
+	switch name {
+	case "READ":
+		name = "GET"
+	case "COPY":
+		name = "BITOP"
+	case "CLIENT":
+		name = "CLIENT|SETNAME"
+	case "TRACK":
+		name = "CLIENT|TRACKING"
+	}
+	if s.told[name] == nil {
+		s.told[name] = &tally{}
+	}
+	s.told[name].cells[0]++
+	if reply[0] == '-' {
+		s.told[name].errors++
+	}
+}
+
+// checkCounted wants each reply to have been counted as its command's, once.
+func (s *sim) checkCounted() {
+	for _, c := range s.clients {
+		if c.wire.closed {
+			return // what it was told may not have reached it
+		}
+	}
+	var errors uint64
+	for _, n := range s.r.w.stats.errors {
+		errors += n
+	}
+	for _, t := range s.r.w.tallies {
+		if t == nil {
+			continue
+		}
+		told := s.told[t.cmd.name]
+		if told == nil {
+			told = &tally{}
+		}
+		delete(s.told, t.cmd.name)
+		if t.count() != told.count() || t.errors != told.errors {
+			s.t.Errorf("%s: counted %d, of them %d errors; clients got %d, %d", t.cmd.name, t.count(), t.errors, told.count(), told.errors)
+		}
+		errors -= t.errors
+	}
+	for name, told := range s.told {
+		s.t.Errorf("%s: nothing counted; clients got %d", name, told.count())
+	}
+	if errors != 0 {
+		s.t.Errorf("errors by word and by command differ by %d", int64(errors))
 	}
 }
 
@@ -536,6 +619,8 @@ func (a asked) fits(reply string) bool {
 			return a.name == "INCR" || a.name == "BLPOP" || a.name == "SET" || a.name == "COPY"
 		case "EXECABORT":
 			return a.name == "EXEC" || a.name == "INCR" || a.name == "GET"
+		case "ERR", "LOADING":
+			return a.name == "TRACK"
 		}
 		return false
 	}
@@ -553,6 +638,8 @@ func (a asked) fits(reply string) bool {
 		return reply[0] == '$'
 	case "EXEC":
 		return reply[0] == '*'
+	case "RESET":
+		return reply == "+RESET\r\n"
 	}
 	return reply == "+OK\r\n"
 }
@@ -587,4 +674,5 @@ func (s *sim) settle() {
 			s.t.Errorf("client %d: %d commands in flight", c.id, c.s.inflight)
 		}
 	}
+	s.checkCounted()
 }

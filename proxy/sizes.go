@@ -199,9 +199,7 @@ func (s *session) unstow() bool {
 		s.more = nil
 	}
 	if len(s.in) == 0 {
-		if s.in != nil {
-			s.w.giveBuf(s.in)
-		}
+		s.dropIn()
 		s.in = piece
 		return true
 	}

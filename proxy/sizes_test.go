@@ -122,7 +122,12 @@ func TestLargeReplyIsRemembered(t *testing.T) {
 	shared.expect("PING")
 	shared.reply("+PONG\r\n")
 	d.expect("+PONG\r\n")
-	for _, reply := range []string{big, "$1\r\ns\r\n"} {
+	small := "$1\r\ns\r\n"
+	for i := range 1 + largeFor {
+		reply := small
+		if i == 0 {
+			reply = big
+		}
 		c.send("GET big")
 		if len(r.dials) > 0 {
 			b = r.ownBackend()
@@ -135,6 +140,31 @@ func TestLargeReplyIsRemembered(t *testing.T) {
 	shared.expect("GET big", "GET small")
 	if r.w.bulk.n != 0 {
 		t.Errorf("%d commands are remembered; want none", r.w.bulk.n)
+	}
+}
+
+// Reads like one with a large reply, behind it, are expected to have large ones too: each
+// gets a pipe for itself, instead of being taken back again by the next of them.
+func TestReadsBehindALargeReplyGetPipesOfTheirOwn(t *testing.T) {
+	r := serving(t)
+	clients := []*fakeClient{r.client(), r.client(), r.client()}
+	b := warm(r, clients[0])
+	big := bulkReply(2 << 20)
+	for i, c := range clients {
+		c.send(fmt.Sprintf("GET big%d", i))
+	}
+	b.expect("GET big0", "GET big1", "GET big2")
+	b.pieces(big[:defaultLargeCommand])
+	for i, c := range clients[1:] {
+		n := r.ownBackend()
+		n.expect(fmt.Sprintf("GET big%d", i+1))
+		n.pieces(big)
+		c.expect(big)
+	}
+	b.pieces(big[defaultLargeCommand:] + big + big)
+	clients[0].expect(big)
+	if n := r.w.stats.recalled; n != 2 {
+		t.Errorf("%d commands were sent again; want 2", n)
 	}
 }
 
@@ -500,5 +530,190 @@ func TestCollectedReplyOfExecIsBounded(t *testing.T) {
 	b.reply("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n$100000\r\n" + strings.Repeat("x", 500))
 	if !c.wire.aborted {
 		t.Error("the client is not cut off")
+	}
+}
+
+// A large reply is only a guess: if the master has no connection for it, the command
+// goes the way of the others.
+func TestLargeReplyIsExpectedInVain(t *testing.T) {
+	r := serving(t)
+	c, d := r.client(), r.client()
+	b := warm(r, c)
+	big := bulkReply(2 << 20)
+	c.send("GET big")
+	b.expect("GET big")
+	b.pieces(big)
+	c.expect(big)
+	d.send("PING")
+	shared := r.backend()
+	shared.expect("PING")
+	shared.reply("+PONG\r\n")
+	c.send("GET small")
+	for range 2 {
+		r.advance(100 * time.Millisecond)
+		own := r.accept()
+		own.expect("HELLO")
+		own.reply("-ERR max number of clients reached\r\n")
+	}
+	shared.expect("GET small")
+	shared.reply("$1\r\ns\r\n")
+	c.expect("$1\r\ns\r\n")
+	if r.w.owned != 0 || len(r.w.owns) != 0 {
+		t.Errorf("%d own pipes are left, %d in use", r.w.owned, len(r.w.owns))
+	}
+	r.checkHeld(0, 0, 0, 0)
+}
+
+// The list of clients says why such a client has a connection of its own.
+func TestLargeReplyIsWhyAClientIsPinned(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	big := bulkReply(2 << 20)
+	c.send("GET big")
+	b.expect("GET big")
+	b.pieces(big)
+	c.expect(big)
+	c.send("GET big")
+	own := r.ownBackend()
+	own.expect("GET big")
+	if got := c.s.describe(); got.Backend != "own" || got.Pinned != pinLargeReply.String() || r.w.stats.pinned[pinLargeReply] != 1 {
+		t.Errorf("backend %q for %q, counted %d times", got.Backend, got.Pinned, r.w.stats.pinned[pinLargeReply])
+	}
+}
+
+// However many wait behind a large reply, few of them get a connection for it.
+func TestLargeReplyTakesFewConnections(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	c.send("GET big")
+	others := make([]*fakeClient, 3*maxIdleOwn)
+	for i := range others {
+		others[i] = r.client()
+		others[i].send("GET " + strconv.Itoa(i))
+	}
+	b.pieces(bulkReply(2 << 20)[:defaultLargeCommand])
+	if r.w.owned != maxIdleOwn {
+		t.Errorf("%d connections for %d commands; want %d", r.w.owned, len(others), maxIdleOwn)
+	}
+	shared := r.backend()
+	for shared.wire.h.(*pipe).owner != nil {
+		shared = r.backend()
+	}
+	for i := maxIdleOwn; i < len(others); i++ {
+		shared.expect("GET " + strconv.Itoa(i))
+		shared.reply("$-1\r\n")
+		others[i].expect("$-1\r\n")
+	}
+}
+
+// A long command goes to its connection in the buffer it was collected in, which is a
+// spare one again once it is answered.
+func TestLongCommandIsNotCopied(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	set := frames("SET k " + strings.Repeat("v", 200<<10))
+	c.wire.data([]byte(set[:50<<10]))
+	begun := c.s.in
+	c.wire.data([]byte(set[50<<10:]))
+	p, _ := b.wire.h.(*pipe)
+	if got := p.frame(p.queue.front()); &got[0] != &begun[0] || string(got) != set {
+		t.Error("the command was copied")
+	}
+	if c.s.in != nil {
+		t.Errorf("%d bytes are kept by the session, too", len(c.s.in))
+	}
+	r.turn()
+	b.wire.got = nil
+	b.reply("+OK\r\n")
+	c.expect("+OK\r\n")
+	if got := r.w.takeBufOf(len(set)); &got[:1][0] != &begun[0] {
+		t.Error("the buffer is not spare again")
+	}
+}
+
+// Where much comes and the connection to the master is full, no more is read than that
+// takes, and reading goes on when it has room.
+func TestBulkIsLeftToTheKernel(t *testing.T) {
+	r := serving(t)
+	c, d := r.client(), r.client()
+	b := warm(r, c)
+	set := frames("SET k " + strings.Repeat("v", 16<<10))
+	d.wire.peer(set)
+	b.next()
+	b.wire.blocked = true
+	sent := 1
+	for range 4 * windowBytes / len(set) {
+		if c.s.Room(); c.wire.paused {
+			break
+		}
+		c.wire.peer(set)
+		sent++
+	}
+	if !c.wire.paused || len(c.s.in) > 0 {
+		t.Fatalf("paused = %v, %d bytes are set aside", c.wire.paused, len(c.s.in))
+	}
+	if d.s.Room(); !d.wire.paused {
+		t.Fatal("the other client is read")
+	}
+	b.wire.unblock(0)
+	b.wire.got = nil
+	b.reply(strings.Repeat("+OK\r\n", sent))
+	if c.wire.paused || d.wire.paused {
+		t.Errorf("paused = %v, %v with nothing under way", c.wire.paused, d.wire.paused)
+	}
+}
+
+// Who has not logged in and does not read is cut off before it costs memory.
+func TestUnauthenticatedClientThatDoesNotRead(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	c.wire.limit = 1
+	c.send("GET a")
+	b := r.accept()
+	b.expect("HELLO 2")
+	b.reply("-NOAUTH HELLO must be called with the client already authenticated\r\n")
+	many := strings.Repeat(frames("GET a"), 1000)
+	for n := 0; n < 100 && !c.wire.closed; n++ {
+		c.wire.peer(many)
+		if kept := len(c.s.in) + c.s.stowed; kept > len(many) {
+			t.Fatalf("%d bytes of its commands are kept", kept)
+		}
+	}
+	if !c.wire.aborted {
+		t.Error("it is still connected")
+	}
+}
+
+// Spare buffers that nobody wants are given up within seconds; those in use stay.
+func TestSpareBuffersAreGivenUp(t *testing.T) {
+	r := serving(t)
+	warm(r, r.client())
+	const big = 1 << 20
+	fill := func() {
+		for range maxPieces {
+			r.w.giveBuf(make([]byte, 0, bigBuf))
+			r.w.giveBuf(make([]byte, 0, big))
+		}
+	}
+	fill()
+	if r.w.bigBytes != bigsKeep {
+		t.Fatalf("%d bytes are kept of %d", r.w.bigBytes, maxPieces*big)
+	}
+	for range 12 {
+		piece, large := r.w.takeBufOf(bigBuf), r.w.takeBufOf(big)
+		r.w.giveBuf(piece)
+		r.w.giveBuf(large)
+		r.advance(watchEvery)
+	}
+	if len(r.w.pieces) != 1 || len(r.w.bigs) != 1 || r.w.bigBytes != big {
+		t.Errorf("%d and %d are kept, %d bytes; want the two that are used", len(r.w.pieces), len(r.w.bigs), r.w.bigBytes)
+	}
+	fill()
+	r.advance(12 * watchEvery)
+	if len(r.w.pieces)+len(r.w.bigs)+r.w.bigBytes != 0 {
+		t.Errorf("%d and %d are kept, %d bytes; want none", len(r.w.pieces), len(r.w.bigs), r.w.bigBytes)
 	}
 }

@@ -13,18 +13,23 @@ type stats struct {
 	refusedClients uint64             // over max_clients
 	idleEnded      uint64             // clients that idle_timeout ended
 	disowned       uint64             // clients whose login Redis takes no more
-	commands       uint64             // handled: sent to a master, answered here, or failed
 	breaches       [breachEnd]uint64  // of the protocol, by clients
-	stateCut       uint64             // clients cut off because they had more state than is remembered
+	stateCut       uint64             // clients cut off because their state could not be set up again
 	outputCut      [cutReasons]uint64 // clients cut off because they did not read
 	queryFull      uint64             // times that a client was read no further because of QueryBufferLimit
 	largeCommands  uint64             // passed on in pieces
 	largeReplies   uint64             // likewise, on shared pipes, which they were the end of
 	recalled       uint64             // reads sent again so as not to wait behind a large reply, or not to crowd a slow client
 	cutMidReply    uint64             // clients cut off in the middle of a large reply
-	pinned         uint64             // own pipes taken
+	pinned         [pinReasons]uint64 // own pipes taken
 	pinRefused     uint64
+	slowDropped    uint64 // slow commands that the log had no room for
 	usersRefused   uint64 // commands of users that could not have a connection
+
+	clientIn, clientOut   uint64 // bytes of commands and replies, TLS not counted
+	backendIn, backendOut uint64
+
+	errors [replyKinds]uint64 // error replies that commands got
 
 	loginsFailed, loginsDelayed, loginsRefused uint64
 

@@ -31,6 +31,7 @@ const errBrokeOff = "MASTERDOWN the connection to the master was lost in the mid
 // the session must wait.
 func (s *session) startStream(b []byte) int {
 	cmd := s.w.find(b)
+	s.last = cmd
 	// Local ones have no use for such an argument, and what a queued SUBSCRIBE does is
 	// known only if it is kept.
 	queued := cmd.class == classSubscribe && s.tx.active && !s.tx.void
@@ -59,7 +60,8 @@ func (s *session) startStream(b []byte) int {
 		}
 		s.w.stats.rejected++
 		if s.tx.active {
-			s.failQueued()
+			s.failQueued(s.w.noMaster())
+			s.tx.aborted = true
 		}
 		return s.discard(b, s.w.noMaster())
 	}
@@ -121,7 +123,6 @@ func (s *session) startStream(b []byte) int {
 	}
 	p.send(s, nil, cmd, m)
 	p.queue.back().got = -int32(resp.Count(b) - 1) // as many confirmations, if it is SUBSCRIBE
-	s.w.stats.commands++
 	s.w.stats.largeCommands++
 	return s.continueStream(b)
 }
@@ -147,15 +148,27 @@ func (s *session) continueStream(b []byte) int {
 	}
 	if s.stream == streamOn {
 		p := s.own
-		p.buf = append(p.buf, b[:n]...)
+		p.out.add(p.w, b[:n], false)
+		if p.queue.len() == 0 { // it is answered already
+			p.head = p.out.end
+		}
 		p.conn.Flush()
-		if !done && len(p.buf)-p.sent > streamMark {
+		if !done && p.out.end-p.sent > streamMark {
 			s.wait = waitPipe
 		}
 	}
 	if done {
-		if s.stream == streamDiscard && s.streamErr != "" {
-			s.replyError(s.streamErr)
+		switch {
+		case s.stream == streamDiscard:
+			reply := resp.AppendError(nil, s.streamErr)
+			if s.streamErr != "" {
+				s.reply(reply)
+			}
+			s.at = s.w.tick
+			e := s.entryOf(s.last)
+			s.w.ended(nil, &e, nil, kindOf(reply))
+		case s.own.queue.len() > 0 && s.own.queue.back().meta&metaStreamed != 0:
+			s.own.queue.back().setCame(s.w.tick) // it is complete only now
 		}
 		s.stream, s.streamErr = streamOff, ""
 		if s.own != nil && s.inflight == 0 && !s.pinned() {
@@ -167,7 +180,7 @@ func (s *session) continueStream(b []byte) int {
 
 // streamDrained lets the client be read again when the backend has caught up.
 func (s *session) streamDrained(p *pipe) {
-	if s.stream == streamOn && s.wait == waitPipe && len(p.buf)-p.sent < streamResume {
+	if s.stream == streamOn && s.wait == waitPipe && p.out.end-p.sent < streamResume {
 		s.resume()
 	}
 }

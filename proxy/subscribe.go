@@ -62,7 +62,7 @@ func (s *session) takesFrame(p *pipe, frame []byte) bool {
 		if s.restoreSub > 0 && p.queue.len() > 0 && p.queue.front().s == nil {
 			s.restoreSub--
 			e := p.queue.pop()
-			p.release(int(e.n))
+			p.release(&e)
 			p.internal = p.internal[1:]
 			return true // the client was told before the failover
 		}
@@ -73,7 +73,7 @@ func (s *session) takesFrame(p *pipe, frame []byte) bool {
 		return false
 	}
 	s.reply(frame)
-	s.confirmed(p, kind, what)
+	s.confirmed(p, kind, what, frame)
 	return true
 }
 
@@ -115,7 +115,7 @@ func (p *pipe) answersOther() bool {
 }
 
 // confirmed counts confirmations towards the command that asked for them.
-func (s *session) confirmed(p *pipe, kind subKind, what pubsubFrame) {
+func (s *session) confirmed(p *pipe, kind subKind, what pubsubFrame, reply []byte) {
 	if p.queue.len() == 0 {
 		return
 	}
@@ -128,7 +128,7 @@ func (s *session) confirmed(p *pipe, kind subKind, what pubsubFrame) {
 		if e.got < 0 {
 			return
 		}
-	} else if args := resp.Count(p.buf[p.head:p.head+int(e.n)]) - 1; args > 0 {
+	} else if args := resp.Count(p.frame(e)) - 1; args > 0 {
 		if int(e.got) < args {
 			return
 		}
@@ -136,8 +136,9 @@ func (s *session) confirmed(p *pipe, kind subKind, what pubsubFrame) {
 		return // UNSUBSCRIBE without arguments confirms each channel
 	}
 	queued := e.meta&metaTx != 0 // by a MULTI that Redis has refused
-	p.release(int(e.n))
-	p.queue.pop()
+	s.w.ended(p, e, p.frame(e), kindOf(reply))
+	done := p.queue.pop()
+	p.release(&done)
 	s.inflight--
 	if queued {
 		s.tx.answered++

@@ -75,7 +75,7 @@ func (s *Server) acceptTLS(sock evloop.Socket) {
 	nc, err := sock.NetConn()
 	if err != nil {
 		s.clients.Add(-1)
-		s.opts.Log.Warn("client connection could not be served", "error", err)
+		s.opts.Log.Warn("client connection could not be served", "err", err)
 		return
 	}
 	s.shakes.running.Go(func() { s.shake(nc) })
@@ -132,11 +132,11 @@ func (s *Server) shakeEnded(client string, err error) {
 	}
 	h.done[kind].Add(1)
 	if kind == shakeGone {
-		s.opts.Log.Debug("client left during its tls handshake", "client", client, "error", err)
+		s.opts.Log.Debug("client left during its tls handshake", "client", client, "err", err)
 		return
 	}
 	if more, ok := h.warnings[kind].now(); ok {
-		s.opts.Log.Warn(text, "client", client, "error", err, "unlogged_before", more) //nolint:sloglint // one of the phrases above
+		s.opts.Log.Warn(text, "client", client, "err", err, "unlogged_before", more) //nolint:sloglint // one of the phrases above
 	}
 }
 

@@ -289,3 +289,63 @@ func TestQueuedCommandsWithoutArguments(t *testing.T) {
 		c.expect("+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n")
 	}
 }
+
+func TestTransactionFrame(t *testing.T) {
+	var tx transaction
+	all := []string{frames("MULTI"), frames("SET a 1"), frames("GET a")}
+	for _, f := range all {
+		tx.record([]byte(f))
+	}
+	for i, want := range append(all, "") {
+		if got := string(tx.frame(i)); got != want {
+			t.Errorf("command %d is %q; want %q", i, got, want)
+		}
+	}
+}
+
+// Who wants no replies gets none to what is repeated of its transaction either.
+func TestRepeatedTransactionWithoutReplies(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before   string // what is said before MULTI
+		answered bool   // MULTI, before the connection is lost
+		want     string
+	}{
+		"OFF, begun":   {"CLIENT REPLY OFF", true, ""},
+		"OFF, lost":    {"CLIENT REPLY OFF", false, ""},
+		"SKIP, begun":  {"CLIENT REPLY SKIP", true, "+QUEUED\r\n"},
+		"SKIP, lost":   {"CLIENT REPLY SKIP", false, "+QUEUED\r\n"},
+		"all, as ever": {"PING", false, "+OK\r\n+QUEUED\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := serving(t)
+			c := r.client()
+			warm(r, c)
+			c.send(tt.before)
+			for _, w := range r.wires { // the shared connection
+				if p, ok := w.h.(*pipe); ok && p.owner == nil {
+					w.peer("+OK\r\n")
+				}
+			}
+			c.wire.got = nil
+			c.send("MULTI", "SET a 1")
+			b := r.ownBackend()
+			b.expect("MULTI", "SET a 1")
+			if tt.answered {
+				b.reply("+OK\r\n")
+			}
+			r.serve(nodeB, 2)
+			var m []*model
+			for range 3 {
+				if len(r.dials) > 0 {
+					m = append(m, &model{backend: r.backend()})
+				}
+				for _, m := range m {
+					for w := m.next(); w != nil; w = m.next() {
+						m.reply(m.answer(w))
+					}
+				}
+			}
+			c.expect(tt.want)
+		})
+	}
+}

@@ -107,6 +107,80 @@ func TestUsersChangeAsOnRedis(t *testing.T) {
 	}
 }
 
+// The default user is closed and opened again while clients that do not log in are
+// there: those who are in stay, those who come have to log in.
+func TestDefaultUserChangesAsOnRedis(t *testing.T) {
+	closing := map[string][2][]any{
+		"requirepass":  {{"CONFIG", "SET", "requirepass", "secret"}, {"CONFIG", "SET", "requirepass", ""}},
+		"switched off": {{"ACL", "SETUSER", "default", "off"}, {"ACL", "SETUSER", "default", "on"}},
+	}
+	for name, change := range closing {
+		t.Run(name, func(t *testing.T) {
+			node := redistest.Single(t, redistest.Options{TLS: nodeTLS(t)})
+			r := startServer(t, node)
+			admin := redis.NewClient(&redis.Options{Addr: string(node.Addr()), MaxRetries: -1, PoolSize: 1})
+			defer func() { _ = admin.Close() }()
+			do := func(args []any) {
+				t.Helper()
+				if err := admin.Do(t.Context(), args...).Err(); err != nil {
+					t.Fatalf("%v: %v", args, err)
+				}
+			}
+			do([]any{"SET", "k", "1"})
+			in := r.raw()
+			in.send(frames("GET k", "BLPOP none 0.01")) // which leaves an idle connection of its own
+			in.expect("$1\r\n1\r\n*-1\r\n")
+
+			do(change[0])
+			says := func(want string, words ...string) {
+				t.Helper()
+				eventually(t, want, func() (bool, string) {
+					c := r.raw()
+					c.send(frames(words...))
+					got := c.line()
+					return strings.HasPrefix(got, want), got
+				})
+			}
+			says("-NOAUTH Authentication required.", "GET k")
+			says("-NOAUTH HELLO must be called", "HELLO 3")
+			says("-NOAUTH Authentication required.", "BLPOP none 0.01")
+			says("-NOAUTH Authentication required.", "SELECT 1")
+			in.send(frames("GET k", "SET k 2", "GET k"))
+			in.expect("$1\r\n1\r\n+OK\r\n$1\r\n2\r\n")
+			out := r.raw()
+			out.send(frames("GET k"))
+			out.expect("-NOAUTH Authentication required.\r\n")
+
+			do(change[1])
+			says("$1", "GET k")
+			eventually(t, "let in", func() (bool, string) {
+				out.send(frames("GET k"))
+				got := out.line()
+				if got == "$1" {
+					out.expect("2\r\n")
+				}
+				return got == "$1", got
+			})
+		})
+	}
+}
+
+// A user who may not SELECT stays in the database in which it logs in.
+func TestLoginWithoutSelectOnRedis(t *testing.T) {
+	for name, dedicated := range map[string]bool{"multiplexed": false, "dedicated": true} {
+		t.Run(name, func(t *testing.T) {
+			node := redistest.Single(t, redistest.Options{TLS: nodeTLS(t)})
+			r := startServer(t, node, func(o *Options) { o.Dedicated = dedicated })
+			if _, err := node.Do(t.Context(), "ACL", "SETUSER", "ann", "on", ">pw", "allkeys", "+@all", "-select"); err != nil {
+				t.Fatal(err)
+			}
+			c := r.raw()
+			c.send("SELECT 3\r\nSET k three\r\nAUTH ann pw\r\nGET k\r\nMULTI\r\nGET k\r\nEXEC\r\nSELECT 0\r\nACL WHOAMI\r\n")
+			c.expect("+OK\r\n+OK\r\n+OK\r\n$5\r\nthree\r\n+OK\r\n+QUEUED\r\n*1\r\n$5\r\nthree\r\n" + noSelect + "$3\r\nann\r\n")
+		})
+	}
+}
+
 // A client that deletes its own user is answered first.
 func TestUserDeletesItself(t *testing.T) {
 	node := redistest.Single(t, redistest.Options{TLS: nodeTLS(t)})

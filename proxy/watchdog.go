@@ -3,12 +3,14 @@ package proxy
 import (
 	"errors"
 	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
 )
 
 // The watchdog looks at every pipe once a second. A connection can die without a
 // word: a firewall forgets it, a host is gone. TCP takes minutes to notice. Redis
-// answers in order and all connections alike, so where an older command has had
-// no answer while a new connection is greeted, the old connection is dead.
+// answers in order and all connections alike, so where an older command has had no
+// answer while a new connection gets one, the old connection is dead.
 const (
 	watchEvery   = time.Second
 	greetTimeout = time.Second // for HELLO's answer; a hung master never gives it
@@ -40,13 +42,14 @@ func (w *worker) watch() {
 		case pipeDialing, pipeClosed:
 		}
 		if t := p.trial; t != nil && t.state == pipeGreeting && now-t.greetAt > greetTimeout {
-			t.lost(errGreetTimeout)
+			w.trialSilent(t)
 		}
 	}
 	if w.failure != "" && w.opts.Auth == AuthNone && w.serving {
 		w.sharedPipe(w.anonymous()) // until our own account is let in
 	}
 	w.checkSoft()
+	w.trimBufs()
 	w.watchAt.Reset(watchEvery)
 	w.pump()
 }
@@ -74,7 +77,64 @@ func (p *pipe) mayBeSilent() bool {
 	return s != nil && (s.blocking || s.stream != streamOff || s.subscribed() || s.subCalls > 0)
 }
 
-// trialPassed ends a trial that was greeted, and with it the pipe that is still
+// question is what a trial asks for p: something that changes nothing, and that Redis has
+// wait if it has p's oldest command wait. CLIENT PAUSE WRITE holds up PFCOUNT, too.
+func (p *pipe) question() []byte {
+	if p.queue.len() > 0 {
+		if c := p.queue.front().cmd; c != nil && (c.write() || c.name == "PFCOUNT") {
+			return resp.AppendCommand(nil, "PFCOUNT", "sentinelproxy:no-such-key")
+		}
+	}
+	return pingFrame()
+}
+
+// trialGreeted asks for more: while a script runs too long Redis greets, and answers
+// BUSY to everything else.
+func (w *worker) trialGreeted(t *pipe) { w.ask(t, 2) }
+
+// ask asks a trial's question, as often as is said: what has paused writes wait may end at
+// that moment, and then Redis may answer the trial before the pipe that it is about. By
+// the next answer it has answered both.
+func (w *worker) ask(t *pipe, times int) {
+	t.asking, t.greetAt = true, w.now()
+	t.sendInternal(t.trialOf.question(), func(reply []byte) {
+		switch {
+		case reply == nil:
+		case reply[0] == '-' && isBusy(trimLine(reply)):
+			w.trialWaits(t)
+		case times > 1:
+			w.ask(t, times-1)
+		default:
+			w.trialPassed(t)
+		}
+	})
+}
+
+// trialSilent ends a trial that was not answered in time. If it was greeted, Redis has
+// the question wait, and so p's oldest command: its writes are paused.
+func (w *worker) trialSilent(t *pipe) {
+	if t.asking {
+		w.trialWaits(t)
+		return
+	}
+	t.lost(errGreetTimeout)
+}
+
+// trialWaits ends a trial that shows why its pipe is silent: a script runs too long, or
+// writes are paused. What waits behind that there, and may be sent again, is sent on
+// another one, where Redis answers BUSY, or what is not paused.
+func (w *worker) trialWaits(t *pipe) {
+	p := t.trialOf
+	w.endTrial(t)
+	if p.owner != nil || p.state == pipeClosed || p.heard != p.seen || p.queue.len() == 0 {
+		return
+	}
+	if s := p.queue.front().s; s != nil {
+		p.isolate(s, nil)
+	}
+}
+
+// trialPassed ends a trial that was answered, and with it the pipe that is still
 // silent.
 func (w *worker) trialPassed(t *pipe) {
 	p := t.trialOf
@@ -100,7 +160,7 @@ func (*worker) endTrial(t *pipe) {
 func (w *worker) failed(text string) {
 	if w.failure == "" {
 		w.failedAt = w.now()
-		w.log.Warn("the master turns our connections away", "addr", w.route.Master, "error", text)
+		w.log.Warn("the master turns our connections away", "addr", w.route.Master, "err", text)
 	}
 	w.failure = text
 	w.host.failing(text)

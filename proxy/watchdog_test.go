@@ -4,7 +4,20 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
 )
+
+// passes answers the questions of a trial.
+func (b *backend) passes(question string) {
+	b.wire.r.t.Helper()
+	for range 2 {
+		b.expect(question)
+		b.reply(":0\r\n")
+	}
+}
 
 // A connection that died without a word is found by a trial on a new one: reads
 // are sent again, writes are uncertain, and everything goes on.
@@ -19,6 +32,8 @@ func TestSilentConnection(t *testing.T) {
 	trial := r.accept()
 	trial.expect("HELLO 2")
 	trial.reply(helloMaster)
+	c.expect("")
+	trial.passes("PFCOUNT") // as the SET, it would wait in a CLIENT PAUSE WRITE
 	c.expectError("UNCERTAIN", "SET may or may not have been executed")
 	again := r.accept()
 	again.expect("HELLO 2")
@@ -40,6 +55,175 @@ func TestBusyMasterIsNotSilent(t *testing.T) {
 	r.advance(5 * watchEvery)
 	b.reply("+done\r\n")
 	c.expect("+done\r\n")
+}
+
+// A script that runs for seconds has Redis answer BUSY on a new connection, after its
+// greeting: the script's own connection is not dead.
+func TestBusyScriptIsNotSilent(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	c.send("EVAL slow 0")
+	b.expect("EVAL slow 0")
+	for range 5 {
+		for len(r.dials) == 0 {
+			r.advance(watchEvery)
+		}
+		trial := r.backend()
+		trial.expect("PFCOUNT")
+		trial.reply("-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n")
+	}
+	b.reply("+done\r\n")
+	c.expect("+done\r\n")
+}
+
+// Neither is the connection of a write that CLIENT PAUSE has wait: what the trial asks
+// waits, too.
+func TestPausedWriteIsNotSilent(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	c.send("SET a 1")
+	b.expect("SET a 1")
+	for range 3 {
+		for len(r.dials) == 0 {
+			r.advance(watchEvery)
+		}
+		trial := r.backend()
+		trial.expect("PFCOUNT") // and no answer
+		r.advance(3 * watchEvery)
+		if !trial.wire.reaped {
+			t.Fatal("the trial does not end")
+		}
+	}
+	b.reply("+OK\r\n")
+	c.expect("+OK\r\n")
+}
+
+// Who only reads does not wait behind a paused write, and neither does what is read later.
+func TestReadsBehindAPausedWrite(t *testing.T) {
+	for _, paused := range []string{"SET a 1", "PFCOUNT h", "PUBLISH ch m"} {
+		t.Run(paused, func(t *testing.T) {
+			r := serving(t)
+			c, reader, late := r.client(), r.client(), r.client()
+			b := warm(r, c)
+			c.send(paused)
+			reader.send("GET a")
+			b.expect(paused, "GET a")
+			r.advance(staleLooks*watchEvery + watchEvery)
+			trial := r.backend()
+			trial.expect("PFCOUNT") // and no answer
+			r.advance(greetTimeout + watchEvery)
+			n := r.backend()
+			n.expect("GET a")
+			n.reply("$1\r\n0\r\n")
+			reader.expect("$1\r\n0\r\n")
+			late.send("GET a")
+			n.expect("GET a")
+			n.reply("$1\r\n0\r\n")
+			late.expect("$1\r\n0\r\n")
+			c.expect("")
+			b.reply("+OK\r\n$1\r\n1\r\n")
+			c.expect("+OK\r\n")
+			reader.expect("")
+		})
+	}
+}
+
+// A pause may end during the trial: the write is answered just behind the question.
+func TestPauseEndsDuringATrial(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	c.send("SET a 1")
+	b.expect("SET a 1")
+	r.advance(staleLooks*watchEvery + watchEvery)
+	trial := r.backend()
+	trial.expect("PFCOUNT")
+	trial.reply(":0\r\n")
+	b.reply("+OK\r\n")
+	c.expect("+OK\r\n")
+	trial.expect("PFCOUNT")
+	trial.reply(":0\r\n")
+	c.send("GET a")
+	b.expect("GET a")
+	b.reply("$1\r\n1\r\n")
+	c.expect("$1\r\n1\r\n")
+}
+
+func TestReadsBehindAPausedWriteOnRedis(t *testing.T) {
+	node := redistest.Single(t, redistest.Options{TLS: nodeTLS(t)})
+	r := startServer(t, node, func(o *Options) { o.Loops = 1 })
+	admin := redis.NewClient(&redis.Options{Addr: string(node.Addr()), MaxRetries: -1})
+	defer func() { _ = admin.Close() }()
+	do := func(args ...any) {
+		t.Helper()
+		if err := admin.Do(t.Context(), args...).Err(); err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+	}
+	reader, writer := r.raw(), r.raw()
+	writer.send(frames("SET k 1"))
+	writer.expect("+OK\r\n")
+	do("CLIENT", "PAUSE", "600000", "WRITE")
+	writer.send(frames("SET k 2"))
+	eventually(t, "the write is paused", func() (bool, string) {
+		info := admin.Info(t.Context(), "clients").Val()
+		return !strings.Contains(info, "blocked_clients:0"), info
+	})
+	reader.send(frames("GET k"))
+	reader.expect("$1\r\n1\r\n")
+	do("CLIENT", "UNPAUSE")
+	writer.expect("+OK\r\n")
+	reader.send(frames("GET k"))
+	reader.expect("$1\r\n2\r\n")
+}
+
+// A trial ends with the connection that it is about.
+func TestTrialEndsWithItsPipe(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	c.send("GET a")
+	b.expect("GET a")
+	r.advance(staleLooks*watchEvery + watchEvery)
+	trial := r.accept()
+	trial.expect("HELLO 2") // and no answer
+	r.serve(nodeB, 2)
+	r.advance(5 * watchEvery)
+	if !trial.wire.reaped {
+		t.Error("the trial's connection is still there")
+	}
+}
+
+// A script that runs too long is no silence. Who waits behind it is told what Redis says
+// meanwhile; what was written behind it waits.
+func TestLongScriptIsNotSilent(t *testing.T) {
+	r := serving(t)
+	c, reader, writer, late := r.client(), r.client(), r.client(), r.client()
+	b := warm(r, c)
+	c.send("EVAL slow 0")
+	reader.send("GET a")
+	writer.send("SET a 1")
+	b.expect("EVAL slow 0", "GET a", "SET a 1")
+	r.advance(staleLooks*watchEvery + watchEvery)
+	trial := r.accept()
+	trial.expect("HELLO 2")
+	trial.reply(helloMaster)
+	trial.expect("PFCOUNT")
+	trial.reply(busyReply)
+	n := r.backend()
+	n.expect("GET a")
+	n.reply(busyReply)
+	reader.expect(busyReply)
+	late.send("GET a")
+	n.expect("GET a")
+	n.reply(busyReply)
+	late.expect(busyReply)
+	b.reply("+done\r\n$-1\r\n+OK\r\n")
+	c.expect("+done\r\n")
+	writer.expect("+OK\r\n")
+	reader.expect("")
 }
 
 // While the master turns connections away, clients wait as in a hold, and no

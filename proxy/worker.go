@@ -3,6 +3,7 @@ package proxy
 import (
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/topology"
@@ -94,7 +95,12 @@ type worker struct {
 	second   time.Duration                  // the time, to the second
 	args     [][]byte                       // of the command at hand, for outage policies
 	bufs     [][]byte                       // spare, of less than bigBuf
-	bigs     [][]byte                       // spare, of bigBuf and more
+	pieces   [][]byte                       // spare, of bigBuf
+	bigBytes int                            // in bigs
+	lent     []byte                         // holds the reply that is being delivered; who keeps it sets nil
+	bigs     [][]byte                       // spare, of more, those unused for longest first
+	unused   struct{ pieces, bigs int }     // how many of them were spare all the time since the last look
+	whole    []byte                         // is the command that is being handled and nothing else; who keeps it sets nil
 	nextID   int64
 	scripts  scripts
 	// learnt is what the master that is served has told of its commands; nil: nothing yet.
@@ -111,15 +117,25 @@ type worker struct {
 	httpWarning sometimes // of those that speak HTTP
 	cutWarning  sometimes // of those that were cut off for their state
 	guessers    *guessers // of all loops
+	// access goes up when a command that may change whom Redis lets in was answered, on
+	// whatever loop: what Redis said of a login before is worth nothing then.
+	access *atomic.Uint64
 
 	stats stats
+	// tick is when the turn of the loop began, in microseconds since some moment before
+	// the worker was made: the clock of what commands take, read once a turn.
+	tick    uint64
+	tallies []*tally         // by command.id; nil: none of that command has ended
+	slow    chan slowCommand // of all loops; full, what comes is counted and dropped
+	slowAt  uint64           // microseconds that make a command slow
 }
 
 // refusal is Redis' word that an identity may not log in, believed for a moment
 // so that its clients do not make us dial for each command.
 type refusal struct {
-	text  string
-	until time.Duration
+	text   string
+	until  time.Duration
+	access uint64 // worker.access when it was asked
 }
 
 const (
@@ -145,6 +161,10 @@ func newWorker(h host, loop int, o *Options, cmds *commands) *worker {
 		sizes:    newSizes(o),
 		overSoft: make(map[*session]struct{}),
 		guessers: newGuessers(),
+		access:   new(atomic.Uint64),
+		tallies:  make([]*tally, len(cmds.all)+maxNamed),
+		tick:     1,
+		slowAt:   slowMicros(o.SlowCommand),
 	}
 	w.second = h.now()
 	w.route.Since = w.second
@@ -439,6 +459,7 @@ func (w *worker) expireHeld() {
 			continue
 		}
 		s.listed = false
+		s.waited = now - s.heldSince
 		s.expired, s.heldSince = true, 0
 		s.resume()
 	}
@@ -448,14 +469,16 @@ func (w *worker) expireHeld() {
 	w.pump()
 }
 
-// releaseHeld has every held session go on.
+// releaseHeld has every held session go on. One that is held again before its command
+// went anywhere has waited all the while: a route may come and go several times while no
+// connection can be made.
 func (w *worker) releaseHeld() {
 	now := w.now()
 	for _, s := range w.held {
 		s.listed = false
 		if !s.closed && s.wait == waitRoute {
-			w.stats.observeHold(now - s.heldSince)
-			s.heldSince = 0
+			s.waited = now - s.heldSince
+			w.stats.observeHold(s.waited)
 			s.resume()
 		}
 	}
@@ -531,50 +554,4 @@ func (*worker) wakeAll(p *pipe) {
 	}
 	clear(p.waiting)
 	p.waiting = p.waiting[:0]
-}
-
-// The buffers that sessions share: an idle client keeps none.
-const (
-	bufSize  = 1 << 10
-	maxSpare = 1 << 10
-	// Large ones, for replies that do not fit one read, are few.
-	bigBuf  = 64 << 10
-	bigKeep = 2 << 20
-	maxBig  = 16
-)
-
-func (w *worker) takeBuf() []byte {
-	if n := len(w.bufs); n > 0 {
-		b := w.bufs[n-1]
-		w.bufs = w.bufs[:n-1]
-		return b
-	}
-	return make([]byte, 0, bufSize)
-}
-
-// takeBufOf returns a buffer with room for n bytes, or near to it.
-func (w *worker) takeBufOf(n int) []byte {
-	if n <= bigBuf/2 {
-		return w.takeBuf()
-	}
-	for i := len(w.bigs) - 1; i >= 0; i-- {
-		if b := w.bigs[i]; cap(b) >= n {
-			w.bigs[i] = w.bigs[len(w.bigs)-1]
-			w.bigs = w.bigs[:len(w.bigs)-1]
-			return b
-		}
-	}
-	return make([]byte, 0, max(n+n/4, bigBuf))
-}
-
-func (w *worker) giveBuf(b []byte) {
-	switch c := cap(b); {
-	case c < bufSize:
-	case c >= bigBuf:
-		if c <= bigKeep && len(w.bigs) < maxBig {
-			w.bigs = append(w.bigs, b[:0])
-		}
-	case len(w.bufs) < maxSpare:
-		w.bufs = append(w.bufs, b[:0])
-	}
 }

@@ -14,9 +14,12 @@ import (
 
 // These tests follow real Sentinels.
 
+// calm is a down-after that no busy machine mistakes for a dead node.
+const calm = 10 * time.Second
+
 func bounded(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -42,11 +45,11 @@ func any3(o topology.Observation) bool { return o.Support == 3 && len(o.Replicas
 
 func TestRealFailover(t *testing.T) {
 	t.Parallel()
-	g := redistest.New(t, redistest.Options{})
+	g := redistest.New(t, redistest.Options{DownAfter: calm, FailoverTimeout: calm})
 	f, r := followReal(t, g, Options{Sentinels: g.SentinelAddrs()[:1]}) // the others are discovered
 	before := r.waitMaster(t, "all three agree", any3)
 	r.wait(t, "all are subscribed to", allSubscribed(3))
-	if before.DownAfter != time.Second || before.RoleReported != topology.RoleMaster || before.Known != 3 {
+	if before.DownAfter != calm || before.RoleReported != topology.RoleMaster || before.Known != 3 {
 		t.Errorf("before: %s down-after %v role %v", brief(before), before.DownAfter, before.RoleReported)
 	}
 	f.SetFast(true)
@@ -91,7 +94,8 @@ func TestRealFailover(t *testing.T) {
 
 func TestRealSentinelHungAndKilled(t *testing.T) {
 	t.Parallel()
-	g := redistest.New(t, redistest.Options{})
+	g := redistest.New(t, redistest.Options{DownAfter: calm})
+	strain, began := g.WatchStrain(t), time.Now()
 	var book logBook
 	_, r := followReal(t, g, Options{Log: book.logger()})
 	before := r.waitMaster(t, "all three agree", any3)
@@ -117,7 +121,7 @@ func TestRealSentinelHungAndKilled(t *testing.T) {
 		}
 	}
 	r.wait(t, "none answers", func(r *recorder) bool {
-		return r.last.Answering == 0 && !r.last.Agreed && r.last.Known == 3 && r.last.DownAfter == time.Second
+		return r.last.Answering == 0 && !r.last.Agreed && r.last.Known == 3 && r.last.DownAfter == calm
 	})
 	for _, s := range sentinels {
 		if err := s.Restart(ctx); err != nil {
@@ -128,7 +132,9 @@ func TestRealSentinelHungAndKilled(t *testing.T) {
 		return any3(o) && o.Master == before.Master && o.Epoch == before.Epoch
 	})
 	r.wait(t, "all are subscribed to again", allSubscribed(3))
-	if lost, back := book.count("sentinel lost"), book.count("sentinel back"); lost != 4 || back != 4 {
+	// One that is late is lost for a moment.
+	late := strain.Late(began, time.Now()) > 100*time.Millisecond
+	if lost, back := book.count("sentinel lost"), book.count("sentinel back"); lost != back || lost < 4 || lost > 4 && !late {
 		t.Errorf("%d lost and %d back in the log; want 4 each: %q", lost, back, book.lines)
 	}
 }
@@ -137,7 +143,7 @@ func TestRealSentinelHungAndKilled(t *testing.T) {
 // +switch-master, and the epoch starts again at 0.
 func TestRealRemoveAndMonitor(t *testing.T) {
 	t.Parallel()
-	g := redistest.New(t, redistest.Options{})
+	g := redistest.New(t, redistest.Options{DownAfter: calm})
 	_, r := followReal(t, g, Options{Poll: 10 * time.Second}) // so it is the events that tell
 	before := r.waitMaster(t, "all three agree", any3)
 	r.wait(t, "all are subscribed to", allSubscribed(3))
@@ -163,7 +169,7 @@ func TestRealRemoveAndMonitor(t *testing.T) {
 
 func TestRealPassword(t *testing.T) {
 	t.Parallel()
-	g := redistest.New(t, redistest.Options{Replicas: 1, SentinelPassword: "sesame"})
+	g := redistest.New(t, redistest.Options{DownAfter: calm, Replicas: 1, SentinelPassword: "sesame"})
 	_, r := followReal(t, g, Options{Password: "sesame"})
 	r.waitMaster(t, "all three agree", func(o topology.Observation) bool { return o.Support == 3 })
 	r.wait(t, "all are subscribed to", allSubscribed(3))
@@ -177,7 +183,7 @@ func TestRealPassword(t *testing.T) {
 // which does not allow to subscribe.
 func TestRealACL(t *testing.T) {
 	t.Parallel()
-	g := redistest.New(t, redistest.Options{Replicas: 1})
+	g := redistest.New(t, redistest.Options{DownAfter: calm, FailoverTimeout: calm, Replicas: 1})
 	ctx := bounded(t)
 	for _, s := range g.Sentinels() {
 		if _, err := s.Do(ctx, "ACL", "SETUSER", "proxy", "reset", "on", ">pass", "-@all", "+auth", "+client|getname", "+client|id",
@@ -206,7 +212,7 @@ func TestRealACL(t *testing.T) {
 // TestRealIPv6AndName reaches each Sentinel by its address and by a name.
 func TestRealIPv6AndName(t *testing.T) {
 	t.Parallel()
-	g := redistest.New(t, redistest.Options{Replicas: 1, Host: "::1"})
+	g := redistest.New(t, redistest.Options{DownAfter: calm, Replicas: 1, Host: "::1"})
 	sentinels := g.SentinelAddrs()
 	for _, a := range g.SentinelAddrs() {
 		_, port := a.Split()

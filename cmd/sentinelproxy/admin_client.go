@@ -1,13 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"time"
 
@@ -23,31 +23,33 @@ const maxPage = 16 << 20
 // errNoSidecar says that what answers is no sidecar, or none of a version we know.
 var errNoSidecar = errors.New("what answers there is no sidecar")
 
+// errNoToken says that the admin server wants a token that it was not given.
+var errNoToken = errors.New("it wants its token: --admin-token-file")
+
+// errNoTLS says that the admin server speaks TLS, and was asked without.
+var errNoTLS = errors.New("it speaks TLS: --admin-ca-file, or --admin-tls-cert-file on its own machine")
+
 // adminClient reads a sidecar's admin server. It keeps no connection. One goroutine uses it.
 type adminClient struct {
-	addr   string
+	to     adminAccess
 	http   *http.Client
 	recent recentEvents
 }
 
-// newAdminClient asks the server that listens on addr, as a configuration has it.
-func newAdminClient(addr string) *adminClient {
-	if host, port, err := net.SplitHostPort(addr); err == nil {
-		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-			addr = net.JoinHostPort("127.0.0.1", port)
-		}
-	}
-	return &adminClient{addr: addr, http: &http.Client{Timeout: adminTimeout, Transport: &http.Transport{DisableKeepAlives: true}}}
+func newAdminClient(to adminAccess) *adminClient {
+	t := to.transport()
+	t.DisableKeepAlives = true
+	return &adminClient{to: to, http: &http.Client{Timeout: adminTimeout, Transport: t}}
 }
 
 // read decodes the JSON under a path, whatever the code is: a probe that fails explains
 // itself too. raw is the answer as it came.
 func (c *adminClient) read(ctx context.Context, path string, into any) (raw json.RawMessage, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.addr+path, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.to.url(path), http.NoBody)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.http.Do(c.to.request(req))
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +57,12 @@ func (c *adminClient) read(ctx context.Context, path string, into any) (raw json
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxPage))
 	if err != nil {
 		return nil, err
+	}
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
+		return nil, errNoToken
+	case resp.StatusCode == http.StatusBadRequest && c.to.tls == nil && bytes.Contains(b, []byte("HTTP request to an HTTPS server")):
+		return nil, errNoTLS // in the words of net/http
 	}
 	if err := json.Unmarshal(b, into); err != nil {
 		return nil, fmt.Errorf("%w: %s answers %s", errNoSidecar, path, cmp.Or(resp.Status, "nothing"))

@@ -23,6 +23,7 @@ const checkDeadline = 15 * time.Second
 type checkOptions struct {
 	json   bool
 	strict bool
+	trust  adminTrust
 }
 
 func newCheckCommand(environ []string) *cobra.Command {
@@ -45,6 +46,7 @@ is one; 2 for a wrong configuration.`,
 		Args: cobra.NoArgs,
 	}
 	flags := config.AddFlags(cmd.Flags())
+	o.trust.addFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the findings as JSON")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "a warning is as bad as an error for the exit code")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -54,13 +56,14 @@ is one; 2 for a wrong configuration.`,
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), checkDeadline)
 		defer cancel()
-		return o.tell(cmd.OutOrStdout(), diagnose(ctx, cfg))
+		return o.tell(cmd.OutOrStdout(), diagnose(ctx, cfg, o.trust))
 	}
 	return cmd
 }
 
 // diagnose looks at everything at the same time and returns what it finds, the worst first.
-func diagnose(ctx context.Context, cfg config.Config) []doctor.Finding {
+// trust is how a sidecar that runs here is asked.
+func diagnose(ctx context.Context, cfg config.Config, trust adminTrust) []doctor.Finding {
 	all := make([][]doctor.Finding, len(cfg.Masters)+1)
 	var wg sync.WaitGroup
 	for i, m := range cfg.Masters {
@@ -69,7 +72,7 @@ func diagnose(ctx context.Context, cfg config.Config) []doctor.Finding {
 			all[i] = doctor.Judge(o, doctor.Collect(ctx, o), cfg.Certificates.WarnDays)
 		})
 	}
-	wg.Go(func() { all[len(cfg.Masters)] = checkHere(ctx, cfg) })
+	wg.Go(func() { all[len(cfg.Masters)] = checkHere(ctx, cfg, trust) })
 	wg.Wait()
 	list := slices.Concat(all...)
 	doctor.Sort(list)

@@ -18,7 +18,7 @@ import (
 
 // checkHere looks at this machine: listeners, files, and what the configuration itself
 // warns of.
-func checkHere(ctx context.Context, cfg config.Config) []doctor.Finding {
+func checkHere(ctx context.Context, cfg config.Config, trust adminTrust) []doctor.Finding {
 	var list []doctor.Finding
 	for _, w := range cfg.Warnings {
 		list = append(list, doctor.Finding{Check: "config", Severity: doctor.Warning, Reason: w, Remedy: "see docs/configuration.md"})
@@ -38,7 +38,7 @@ func checkHere(ctx context.Context, cfg config.Config) []doctor.Finding {
 			clients += m.MaxClients // and a backend connection each
 		}
 	}
-	for _, a := range []string{cfg.Admin, cfg.SentinelListen} {
+	for _, a := range []string{cfg.Admin.Listen, cfg.Admin.Probes, cfg.SentinelListen} {
 		if a != "" {
 			places = append(places, place{"", config.Listen{Network: "tcp", Address: a}})
 		}
@@ -55,10 +55,19 @@ func checkHere(ctx context.Context, cfg config.Config) []doctor.Finding {
 			Check: "listen", Severity: doctor.Error, Master: p.master, Subject: p.at.String(),
 			Reason: err.Error(), Remedy: "end what listens there, or choose another address",
 		}
-		if errors.Is(err, syscall.EADDRINUSE) && runsHere(ctx, cfg) {
-			f.Severity, f.Reason, f.Remedy = doctor.Info, "it is taken, as it should be: a sidecar with these masters runs here", ""
+		if errors.Is(err, syscall.EADDRINUSE) {
+			switch a := cfg.Admin; {
+			case runsHere(ctx, cfg, trust):
+				f.Severity, f.Reason, f.Remedy = doctor.Info, "it is taken, as it should be: a sidecar with these masters runs here", ""
+			case a.Secure() && a.TLS.ClientAuth == config.ClientAuthRequire && trust.cert == "":
+				f.Severity, f.Reason = doctor.Warning, "it is taken; whether by a sidecar with these masters its admin server tells only to who shows a certificate"
+				f.Remedy = "check with --admin-client-cert-file, or while no sidecar runs"
+			}
 		}
 		list = append(list, f)
+	}
+	if cfg.Admin.Secure() {
+		list = append(list, doctor.JudgeAdmin(cfg.Admin.TLS, time.Now(), cfg.Certificates.WarnDays)...)
 	}
 	const others = 1000 // as run reckons
 	if limit, known := fileLimit(); known && limit < uint64(clients+others) {
@@ -100,11 +109,15 @@ func mayListen(ctx context.Context, l config.Listen) error {
 }
 
 // runsHere reports whether the admin server in cfg is that of a sidecar with its masters.
-func runsHere(ctx context.Context, cfg config.Config) bool {
-	if cfg.Admin == "" {
+func runsHere(ctx context.Context, cfg config.Config, trust adminTrust) bool {
+	if cfg.Admin.Listen == "" {
 		return false
 	}
-	p, err := newAdminClient(cfg.Admin).status(ctx)
+	to, err := trust.access(cfg.Admin)
+	if err != nil {
+		return false
+	}
+	p, err := newAdminClient(to).status(ctx)
 	if err != nil {
 		return false
 	}

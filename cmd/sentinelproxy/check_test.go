@@ -73,7 +73,7 @@ func mustSet(tb testing.TB, n *redistest.Node, args ...any) {
 
 // One group, broken in one way after the other, and mended each time.
 func TestCheckRealGroup(t *testing.T) {
-	g := redistest.New(t, redistest.Options{Quick: true, DownAfter: time.Second})
+	g := redistest.New(t, redistest.Options{Quick: true, DownAfter: 3 * time.Second})
 	master := stable(t, g)
 	var replicas []*redistest.Node
 	for _, n := range g.Nodes() {
@@ -131,7 +131,7 @@ func TestCheckRealGroup(t *testing.T) {
 
 // Rights are asked for without an effect; clients and data of a node stay.
 func TestCheckRights(t *testing.T) {
-	g := redistest.New(t, redistest.Options{Quick: true, DownAfter: time.Second})
+	g := redistest.New(t, redistest.Options{Quick: true, DownAfter: calm})
 	master := stable(t, g)
 	for _, n := range g.Nodes() {
 		mustSet(t, n, "ACL", "SETUSER", "sidecar", "on", ">secret-word", "+ping", "+hello", "+auth", "+role", "+replicaof", "+client|kill")
@@ -193,13 +193,13 @@ func TestCheckTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := certtest.MustWrite(t, "", ca, ca.MustIssue(t, certtest.Leaf{Name: "node", NotAfter: time.Now().Add(10 * 24 * time.Hour)}))
-	g := redistest.New(t, redistest.Options{DownAfter: time.Second, TLS: &redistest.TLS{CA: f.CA, Cert: f.Cert, Key: f.Key}})
+	g := redistest.New(t, redistest.Options{DownAfter: calm, TLS: &redistest.TLS{CA: f.CA, Cert: f.Cert, Key: f.Key}})
 	stable(t, g)
 	on := []string{"--redis-tls", "true", "--redis-tls-ca-file", f.CA, "--sentinel-tls", "true", "--sentinel-tls-ca-file", f.CA}
 	code, list := runCheck(t, g, on...)
 	soon := 0
 	for _, one := range list {
-		if one.Check == "tls-expiry" && one.Severity == "warning" && strings.Contains(one.Reason, "in 9 days") {
+		if one.Check == "tls-expiry" && one.Severity == "warning" && strings.Contains(one.Reason, "in 10 days") {
 			soon++
 		} else if one.Severity != "info" && one.Check != "file-limit" {
 			t.Errorf("%+v", one)
@@ -207,6 +207,12 @@ func TestCheckTLS(t *testing.T) {
 	}
 	if code != 0 || soon != len(g.Nodes())+len(g.Sentinels()) {
 		t.Errorf("exit code %d, %d certificates end soon; want 0 and all %d", code, soon, len(g.Nodes())+len(g.Sentinels()))
+	}
+	_, list = runCheck(t, g, append(on, "--admin-tls-cert-file", f.Cert, "--admin-tls-key-file", f.Key)...)
+	if !slices.ContainsFunc(list, func(one checkFinding) bool {
+		return one.Check == "tls-expiry" && one.Severity == "warning" && one.Subject == f.Cert && one.Master == ""
+	}) {
+		t.Errorf("no finding about the admin server's certificate: %q", seriousOf(list))
 	}
 	_, list = runCheck(t, g, append(on, "--redis-tls-server-name", "elsewhere")...)
 	if !slices.ContainsFunc(list, func(f checkFinding) bool {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sentinelproxy/sentinelproxy/control"
 	"github.com/sentinelproxy/sentinelproxy/events"
+	"github.com/sentinelproxy/sentinelproxy/internal/bearer"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 )
 
@@ -51,9 +52,9 @@ func (c *controls) join(s *sidecar) {
 	api.OnDrill(func(d control.Drill) {
 		tell := s.teller.of(d.Master)
 		if d.Outcome == "" {
-			tell(events.DrillBegun{Drill: d.ID, Kind: d.Kind})
+			tell(events.DrillBegun{Drill: d.ID, Kind: d.Kind, Report: events.Text(d.Report)})
 		} else {
-			tell(events.DrillEnded{Drill: d.ID, Kind: d.Kind, Outcome: d.Outcome})
+			tell(events.DrillEnded{Drill: d.ID, Kind: d.Kind, Outcome: d.Outcome, Report: events.Text(d.Report)})
 		}
 	})
 	if c.ln != nil {
@@ -68,6 +69,12 @@ func (c *controls) join(s *sidecar) {
 // withToken lets those through to next who send the token in force.
 func (c *controls) withToken(next http.Handler) http.Handler {
 	return control.WithToken(func() string { return c.token.Load().Reveal() }, next)
+}
+
+// right reports whether a token is the one in force: who may give orders may read, too.
+func (c *controls) right(token string) bool {
+	t := c.token.Load()
+	return t != nil && bearer.Same(token, t.Reveal())
 }
 
 func (c *controls) setToken(t config.Secret) { c.token.Store(&t) }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
 )
 
 // demoJSON runs a demo with --json and returns its exit code, what it printed as
@@ -30,6 +32,24 @@ func demoJSON(tb testing.TB, args ...string) (code int, s demoSummary, stderr st
 		tb.Error("standard output has more than one JSON object")
 	}
 	return code, s, errs.String()
+}
+
+// demoFairly is demoJSON, and runs the demo again, three times at most, if this process was
+// late meanwhile and nothing is wrong but that clients were told UNCERTAIN
+// (docs/adr/0004-late-selections.md).
+func demoFairly(tb testing.TB, args ...string) (code int, s demoSummary, stderr string) {
+	tb.Helper()
+	strain := new(redistest.Group).WatchStrain(tb)
+	for n := 1; ; n++ {
+		began := time.Now()
+		code, s, stderr = demoJSON(tb, args...)
+		late := strain.Late(began, time.Now())
+		harmless := s.Errors == s.Uncertain && s.Disconnects+s.LostWrites+s.DoubledWrites == 0
+		if code != exitVerdict || !harmless || late <= disturbed || n == 3 {
+			return code, s, stderr
+		}
+		tb.Logf("%d UNCERTAIN, and this process was %v late: again", s.Uncertain, late)
+	}
 }
 
 // wantPass checks that every failover was a pause.
@@ -56,7 +76,7 @@ func (s demoSummary) wantPass(tb testing.TB, redis string) {
 
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	code, s, _ := demoJSON(t, "--for", "5s")
+	code, s, _ := demoFairly(t, "--for", "5s")
 	if code != exitOK {
 		t.Errorf("exit code %d; want 0", code)
 	}
@@ -78,7 +98,7 @@ func TestDemoWithoutHoldFails(t *testing.T) {
 
 func TestDemoOnRealRedis(t *testing.T) {
 	t.Parallel()
-	code, s, stderr := demoJSON(t, "--for", "4s", "--redis-server", "auto")
+	code, s, stderr := demoFairly(t, "--for", "4s", "--redis-server", "auto")
 	if code == exitEnvironment && strings.Contains(stderr, "not installed") &&
 		os.Getenv("SENTINELPROXY_REQUIRE_REDIS") == "" && os.Getenv("CI") == "" {
 		t.Skip(stderr)

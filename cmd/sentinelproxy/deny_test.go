@@ -21,6 +21,16 @@ func TestDeniedByDefaultIsOneList(t *testing.T) {
 	}
 }
 
+func TestNothingIsDenied(t *testing.T) {
+	cfg, err := config.Load(config.Sources{Environ: []string{"SENTINELPROXY_SENTINEL=s", "SENTINELPROXY_DENY_COMMANDS=none"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := denied(cfg.Masters[0].Deny); got == nil || len(got) > 0 {
+		t.Errorf("with none, the proxy is told %#v; want an empty list, for nil is the default", got)
+	}
+}
+
 func TestWarnDenied(t *testing.T) {
 	var b bytes.Buffer
 	warnDenied([]string{"FLUSHALL", "CLIENT|PAUSE", "FLUSHAL", "FT.CREATE"}, slog.New(slog.NewTextHandler(&b, nil)))

@@ -7,13 +7,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sentinelproxy/sentinelproxy/control"
 	"github.com/sentinelproxy/sentinelproxy/failover/drill"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
@@ -38,6 +41,7 @@ type drillOptions struct {
 	slo       string
 	json      string // files; "-" is standard output
 	html      string
+	reportURL string // "": the path of html or json
 	verbose   bool
 
 	remote remoteOptions
@@ -78,7 +82,7 @@ Exit code: 0 if all objectives were met; 1 if not; 2 for wrong flags, or no cons
   sentinelproxy drill hang --master orders --sentinel s1:26379 --listen :6379 --yes
   sentinelproxy drill failover --config /etc/sentinelproxy.yaml \
       --probe http://gateway:8080/ --header 'authorization: testkey'`,
-		Args:              cobra.ExactArgs(1),
+		Args:              oneKind,
 		ValidArgsFunction: completeKind,
 	}
 	f := cmd.Flags()
@@ -98,6 +102,7 @@ Exit code: 0 if all objectives were met; 1 if not; 2 for wrong flags, or no cons
 	f.StringVar(&o.slo, "slo", "", "objectives that replace the kind's own, such as max-errors=0,max-pause=3s,max-lost=any")
 	f.StringVar(&o.json, "json", "", "write the report as JSON to this file; - is standard output, instead of the summary")
 	f.StringVar(&o.html, "html", "", "write the report as one self-contained page to this file")
+	f.StringVar(&o.reportURL, "report-url", "", "where the report will be published (http or https), for who watches the sidecar's status page; default the path of the --html or --json file")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "with --ephemeral, print the sidecar's log on standard error")
 	o.probe.addFlags(f)
 	settings := o.remote.addFlags(f)
@@ -123,6 +128,18 @@ Exit code: 0 if all objectives were met; 1 if not; 2 for wrong flags, or no cons
 	}
 	cmd.AddCommand(newDeadmanCommand())
 	return cmd
+}
+
+// oneKind wants the kind of drill as the one argument; [drill.PlanOf] looks at what it is.
+func oneKind(_ *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		return nil
+	}
+	var kinds []string
+	for _, p := range drill.Plans() {
+		kinds = append(kinds, string(p.Kind))
+	}
+	return fmt.Errorf("found %d kinds of drill; want one of %s", len(args), strings.Join(kinds, ", "))
 }
 
 // drillKinds lists the kinds, one line each.
@@ -181,6 +198,9 @@ func (o drillOptions) validate(p drill.Plan, flags *pflag.FlagSet) error {
 	}
 	if o.downAfter < 100*time.Millisecond || o.downAfter > time.Minute {
 		errs = append(errs, fmt.Errorf("--down-after: found %v; want 100ms to 1m", o.downAfter))
+	}
+	if err := validReportURL(o.reportURL); err != nil {
+		errs = append(errs, err)
 	}
 	if o.json == "-" && o.html == "-" {
 		errs = append(errs, errors.New("--json and --html: only one can be standard output"))
@@ -274,6 +294,38 @@ func (o drillOptions) write(r drill.Report, stdout io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// reportAt returns where others find the report; "" is nowhere, or at a path that a sidecar
+// would refuse, and with it the word that there is a drill.
+func (o drillOptions) reportAt() string {
+	if o.reportURL != "" {
+		return o.reportURL
+	}
+	for _, name := range []string{o.html, o.json} {
+		if path, err := filepath.Abs(name); err == nil && name != "" && name != "-" {
+			if (control.Drill{Report: path}).ValidateReport() != nil {
+				return ""
+			}
+			return path
+		}
+	}
+	return ""
+}
+
+// validReportURL returns what is wrong with a report's address; "" is none.
+func validReportURL(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case s == "":
+		return nil
+	case err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil:
+		if err := (control.Drill{Report: s}).ValidateReport(); err != nil {
+			return fmt.Errorf("--report-url: %w", err)
+		}
+		return nil
+	}
+	return errors.New("--report-url: want http://host/path or https://host/path, without a password: everybody who may see the sidecar's status is shown it")
 }
 
 // writeTo lets write fill the file of that name: "" is none, "-" is stdout.

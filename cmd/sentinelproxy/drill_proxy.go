@@ -54,7 +54,7 @@ func sayStep(say func(string)) func(topology.SwitchoverStep) {
 // orders is where a running sidecar takes orders. Its zero value is nowhere.
 type orders struct {
 	at    config.Control
-	admin string
+	admin adminAccess // with no address where it is off
 }
 
 // client returns a client of the sidecar, or nil if it takes no orders. The caller closes
@@ -63,20 +63,20 @@ func (o orders) client() *control.Client {
 	switch {
 	case o.at.Socket != "":
 		return control.NewUnixClient(o.at.Socket)
-	case o.at.Token != "" && o.admin != "":
-		return control.NewClient(o.admin, o.at.Token.Reveal())
+	case o.at.Token != "" && o.admin.addr != "":
+		return control.NewClient(o.admin.addr, o.at.Token.Reveal(), o.admin.tls)
 	}
 	return nil
 }
 
-// announce tells the sidecar that a drill begins, and returns what tells it how the drill
-// ended. A sidecar that takes no orders, or can't be told, is no reason not to drill.
-func (o orders) announce(ctx context.Context, master, kind string, say func(string)) (ended func(error)) {
+// announce tells the sidecar that the drill d begins, and returns what tells it how the
+// drill ended. A sidecar that takes no orders, or can't be told, is no reason not to drill.
+func (o orders) announce(ctx context.Context, d control.Drill, say func(string)) (ended func(error)) {
 	c := o.client()
 	if c == nil {
 		return func(error) {}
 	}
-	d := control.Drill{Master: master, ID: randomPart(), Kind: kind}
+	d.ID = randomPart()
 	tell := func() {
 		const patience = 2 * time.Second
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience) // also of one that was interrupted
@@ -95,7 +95,7 @@ func (o orders) announce(ctx context.Context, master, kind string, say func(stri
 		case judged && verdict.code == exitVerdict:
 			d.Outcome = control.DrillFailed
 		default:
-			d.Outcome = control.DrillBroken
+			d.Outcome, d.Report = control.DrillBroken, "" // there is no verdict to be written
 		}
 		tell()
 	}

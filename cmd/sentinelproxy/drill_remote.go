@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/sentinelproxy/sentinelproxy/control"
 	"github.com/sentinelproxy/sentinelproxy/failover/drill"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 )
@@ -33,6 +35,7 @@ type remoteOptions struct {
 	userFile   string // with that one's password
 	stdin      io.Reader
 
+	trust  adminTrust
 	status *statusClient // nil where the sidecar's admin server is not known
 	orders orders        // where the sidecar takes them
 
@@ -44,7 +47,7 @@ type remoteOptions struct {
 func sharedSettings() []string {
 	return []string{
 		"config", "sentinel", "listen", "admin", "auth", "redis-user", "redis-password-file",
-		"sentinel-user", "sentinel-password-file", "follow", "control", "control-token-file",
+		"sentinel-user", "sentinel-password-file", "follow", "control", "control-token-file", "admin-token-file", pinFlag,
 	}
 }
 
@@ -52,8 +55,9 @@ func sharedSettings() []string {
 func remoteFlags() []string {
 	return []string{
 		"config", "master", "sentinel", "listen", "admin", "auth", "redis-user", "redis-password-file",
-		"sentinel-user", "sentinel-password-file", "control", "control-token-file", "yes", "supervised", "cut-cmd", "heal-cmd", "risk-data",
-		"prefix", "client-user", "client-password-file",
+		"sentinel-user", "sentinel-password-file", "control", "control-token-file", "admin-token-file", pinFlag,
+		"admin-ca-file", "admin-client-cert-file", "admin-client-key-file", "admin-insecure", "yes", "supervised", "cut-cmd", "heal-cmd", "risk-data",
+		"prefix", "client-user", "client-password-file", "report-url",
 	}
 }
 
@@ -64,6 +68,7 @@ func (o *remoteOptions) addFlags(f *pflag.FlagSet) *config.Flags {
 	for _, name := range sharedSettings() {
 		f.AddFlag(o.own.Lookup(name))
 	}
+	o.trust.addFlags(f)
 	f.StringVar(&o.master, "master", "", "the master's name, as the Sentinels know it; chooses one where the configuration has several")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask before a drill of a real group")
 	f.BoolVar(&o.supervised, "supervised", false, "something restarts every Redis and Sentinel that ends: allows crash, sentinel-loss, replica-loss, leader-loss and rolling-restart")
@@ -78,6 +83,7 @@ func (o *remoteOptions) addFlags(f *pflag.FlagSet) *config.Flags {
 
 // load reads the sidecar's configuration, and what to drill from it.
 func (o *remoteOptions) load(src config.Sources, via string) (drill.Remote, error) {
+	src.Asking = true
 	cfg, err := config.Load(src)
 	if err != nil || len(cfg.Masters) == 1 { // else master chooses among them
 		if o.master != "" {
@@ -102,11 +108,17 @@ func (o *remoteOptions) load(src config.Sources, via string) (drill.Remote, erro
 	}
 	if via == "" {
 		r.Sidecar = clientAddr(m.Listen[0])
-		if cfg.Admin != "" {
-			o.status = statusOf(cfg.Admin, m.Name)
+		var to adminAccess
+		if cfg.Admin.Listen != "" {
+			a := cfg.Admin
+			a.Token = cmp.Or(a.Token, cfg.Control.Token) // who may give orders may read
+			if to, err = o.trust.access(a); err != nil {
+				return drill.Remote{}, err
+			}
+			o.status = statusOf(to, m.Name)
 			r.Status = o.status.ask
 		}
-		o.orders = orders{cfg.Control, cfg.Admin}
+		o.orders = orders{cfg.Control, to}
 	}
 	if m.Auth != config.AuthNone {
 		r.Clients = r.Redis
@@ -208,7 +220,8 @@ func (o drillOptions) runRemote(ctx context.Context, plan drill.Plan, r drill.Re
 	}
 	opts := o.options(plan, runningProxy(r, facts, o.remote.orders.switchover(o.switchover(r.Group), sayTo(stderr))), stderr)
 	opts.Remote = &r
-	ended := o.remote.orders.announce(ctx, r.Group, string(plan.Kind), sayTo(stderr))
+	about := control.Drill{Master: r.Group, Kind: string(plan.Kind), Report: o.reportAt()}
+	ended := o.remote.orders.announce(ctx, about, sayTo(stderr))
 	err = o.finish(ctx, opts, stdout)
 	ended(err)
 	return err

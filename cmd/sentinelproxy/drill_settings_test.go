@@ -35,6 +35,30 @@ func loadRemote(t *testing.T, via string, args ...string) (drill.Remote, error) 
 	return o.load(config.Sources{Flags: settings}, via)
 }
 
+func TestDrillReportAt(t *testing.T) {
+	abs, err := filepath.Abs("r.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, o := range map[string]drillOptions{
+		"":                  {json: "-"},
+		abs:                 {json: "/r.json", html: "r.html"},
+		"https://h/r?run=1": {html: "r.html", reportURL: "https://h/r?run=1"},
+	} {
+		if got := o.reportAt(); got != want {
+			t.Errorf("%+v: %q; want %q", o, got, want)
+		}
+	}
+	for s, ok := range map[string]bool{
+		"": true, "http://h/x": true, "https://h": true,
+		"https://u:p@h/x": false, "https:///x": false, "file:///x": false, "javascript:alert(1)": false, "x": false, "http://%zz": false,
+	} {
+		if err := validReportURL(s); (err == nil) != ok {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+}
+
 // The sidecar's own file says whom to drill, through what, and as whom.
 func TestDrillTakesTheSidecarsConfiguration(t *testing.T) {
 	dir := t.TempDir()
@@ -144,5 +168,33 @@ func TestDrillSpeaksNoTLS(t *testing.T) {
 				t.Errorf("found %v; want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// A report's place that a sidecar would refuse is not told, or is a mistake: the word that
+// there is a drill would be refused with it.
+func TestReportAt(t *testing.T) {
+	long := strings.Repeat("x", 400)
+	for name, tt := range map[string]struct {
+		o    drillOptions
+		bad  bool
+		want string
+	}{
+		"none":          {drillOptions{json: "-"}, false, ""},
+		"a file":        {drillOptions{html: "/srv/a.html", json: "/srv/a.json"}, false, "/srv/a.html"},
+		"a long path":   {drillOptions{html: "/" + long}, false, ""},
+		"two lines":     {drillOptions{html: "/a\nb"}, false, ""},
+		"an address":    {drillOptions{html: "/srv/a.html", reportURL: "https://h/a"}, false, "https://h/a"},
+		"a long one":    {drillOptions{reportURL: "https://h/" + long}, true, ""},
+		"no address":    {drillOptions{reportURL: "ftp://h/a"}, true, ""},
+		"with password": {drillOptions{reportURL: "https://a:b@h/"}, true, ""},
+	} {
+		err := validReportURL(tt.o.reportURL)
+		if (err != nil) != tt.bad {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := tt.o.reportAt(); err == nil && got != tt.want {
+			t.Errorf("%s: %q; want %q", name, got, tt.want)
+		}
 	}
 }

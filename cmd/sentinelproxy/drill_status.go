@@ -13,15 +13,16 @@ import (
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
-// statusOf asks the admin server at addr for the state of one master.
-func statusOf(addr, master string) *statusClient {
-	return &statusClient{addr: adminClientAddr(addr), master: master, http: http.Client{Transport: new(http.Transport)}}
+// statusOf asks an admin server for the state of one master.
+func statusOf(to adminAccess, master string) *statusClient {
+	return &statusClient{to: to, master: master, http: http.Client{Transport: to.transport()}}
 }
 
 // statusClient asks an admin server. It is not safe for concurrent use.
 type statusClient struct {
-	addr, master string
-	http         http.Client // its own, so that close closes no one else's connections
+	to     adminAccess
+	master string
+	http   http.Client // its own, so that close closes no one else's connections
 }
 
 // close closes the connection, if there is one. A nil client has none.
@@ -38,11 +39,11 @@ const statusTimeout = 2 * time.Second
 func (c *statusClient) ask(ctx context.Context) (drill.SidecarStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.addr+"/api/v1/status", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.to.url("/api/v1/status"), http.NoBody)
 	if err != nil {
 		return drill.SidecarStatus{}, err
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.http.Do(c.to.request(req))
 	if err != nil {
 		return drill.SidecarStatus{}, err
 	}

@@ -15,7 +15,7 @@ import (
 // What clients keep on their connections survives a planned failover: a blocked
 // call, a subscription, an open transaction; and a watched key counts as touched.
 func TestConnectionStateSurvivesFailover(t *testing.T) {
-	g := realGroup(t)
+	g := calmGroup(t)
 	s := startRun(t, g)
 	for _, protocol := range []int{2, 3} {
 		t.Run(fmt.Sprintf("RESP%d", protocol), func(t *testing.T) {
@@ -28,7 +28,7 @@ func TestConnectionStateSurvivesFailover(t *testing.T) {
 
 			popped := make(chan error, 1)
 			go func() {
-				v, err := c.BLPop(t.Context(), 60*time.Second, queue).Result()
+				v, err := c.BLPop(t.Context(), 10*patience, queue).Result()
 				if err == nil && (len(v) != 2 || v[1] != "element") {
 					err = fmt.Errorf("BLPOP: %q", v)
 				}
@@ -98,7 +98,7 @@ func dialRaw(tb testing.TB, addr string) *raw {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = nc.Close() })
-	if err := nc.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+	if err := nc.SetDeadline(time.Now().Add(10 * patience)); err != nil {
 		tb.Fatal(err)
 	}
 	return &raw{tb: tb, nc: nc, r: bufio.NewReader(nc)}

@@ -90,7 +90,7 @@ func TestCertificateWebhook(t *testing.T) {
 	dir := t.TempDir()
 	ours := certtest.MustWrite(t, dir, ca, ca.MustIssue(t, certtest.Leaf{Name: "listener", NotAfter: now.AddDate(0, 0, 20)}))
 	g := redistest.New(t, redistest.Options{
-		DownAfter: time.Second,
+		DownAfter: calm,
 		TLS:       &redistest.TLS{CA: nodes.CA, Cert: nodes.Cert, Key: nodes.Key, AuthClients: true},
 	})
 	hook := newHookServer(t)
@@ -161,7 +161,7 @@ func TestCertificateWebhook(t *testing.T) {
 
 // A failover on real Redis as events, over HTTP and in the log: nothing is logged twice.
 func TestFailoverAsEvents(t *testing.T) {
-	g := redistest.New(t, redistest.Options{DownAfter: time.Second})
+	g := redistest.New(t, redistest.Options{DownAfter: calm, FailoverTimeout: calm})
 	hook := newHookServer(t)
 	r := startRun(t, g, hook.args(t, "--webhook-min-severity", "info")...)
 	old := stable(t, g)

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,26 +14,12 @@ import (
 // These tests have plain clients write through failovers that go wrong somewhere.
 // None of them costs an error, a connection or an acknowledged write.
 
-// quickGroup is whole again some four seconds after a failover.
+// quickGroup is whole again some four seconds after a failover. It is a calm one unless o
+// says otherwise.
 func quickGroup(tb testing.TB, o redistest.Options) *redistest.Group {
 	tb.Helper()
-	o.DownAfter, o.Quick = time.Second, true
+	o.DownAfter, o.FailoverTimeout, o.Quick = cmp.Or(o.DownAfter, calm), cmp.Or(o.FailoverTimeout, calm), true
 	return redistest.New(tb, o)
-}
-
-// unharmed ends the writers and checks that they noticed nothing but a pause.
-func (w *writers) unharmed(tb testing.TB, master *redistest.Node) {
-	tb.Helper()
-	w.finish()
-	h := w.history()
-	h.wantNoErrors(tb)
-	if h.uncertain > 0 {
-		tb.Errorf("%d -UNCERTAIN; want none", h.uncertain)
-	}
-	if lost := w.lost(tb, master, nil); len(lost) > 0 {
-		tb.Errorf("%d of %d acknowledged writes lost, such as %v", len(lost), h.acked, lost[:min(3, len(lost))])
-	}
-	tb.Logf("acknowledged %d, longest pause %v", h.acked, h.longestGap.Round(time.Millisecond))
 }
 
 // do sends a command to a Sentinel or node, and fails the test if that is refused.
@@ -64,6 +53,7 @@ func TestLeaderDiesBeforePromotion(t *testing.T) {
 	for _, mode := range modes() {
 		t.Run(mode, func(t *testing.T) {
 			s := startRun(t, g, "--follow", mode)
+			strain := g.WatchStrain(t)
 			w := startWriters(t, s.addr, plainClients)
 			master := stable(t, g)
 			leader := g.Sentinels()[0]
@@ -79,7 +69,7 @@ func TestLeaderDiesBeforePromotion(t *testing.T) {
 			if now := stable(t, g); now != master {
 				t.Fatalf("%s is master; want still %s", now.Name(), master.Name())
 			}
-			w.unharmed(t, master)
+			w.unharmed(t, master, strain)
 		})
 	}
 }
@@ -88,14 +78,17 @@ func TestLeaderDiesBeforePromotion(t *testing.T) {
 // and comes back: it is held until then, or with follow: fast the promoted node is
 // served at once.
 func TestLeaderDiesAfterPromotion(t *testing.T) {
-	g := quickGroup(t, redistest.Options{})
+	g := quickGroup(t, redistest.Options{DownAfter: 2 * time.Second, FailoverTimeout: 3 * time.Second}) // the others wait for both
 	for _, mode := range modes() {
 		t.Run(mode, func(t *testing.T) {
-			s := startRun(t, g, "--follow", mode)
+			s := startRun(t, g, patiently("--follow", mode)...)
+			strain := g.WatchStrain(t)
 			w := startWriters(t, s.addr, plainClients)
 			old := stable(t, g)
 			leader := g.Sentinels()[0]
 			do(t, leader, "SENTINEL", "SIMULATE-FAILURE", "crash-after-promotion")
+			watch := watchMajority(t, g, old)
+			f := ordered{asked: time.Now()}
 			if err := g.FailoverOn(t.Context(), 0); err != nil {
 				t.Fatal(err)
 			}
@@ -108,14 +101,17 @@ func TestLeaderDiesAfterPromotion(t *testing.T) {
 			if master == old {
 				t.Fatal("the failover was forgotten")
 			}
-			w.unharmed(t, master)
+			f.majority = watch.named(t)
+			watch.end()
+			w.unharmed(t, master, strain, f)
 		})
 	}
 }
 
 // The candidate hangs before it has heard of its promotion, so Sentinel calls the
 // failover off. Commands go back to the old master; when the candidate wakes it
-// obeys, too late, and is made a replica again.
+// obeys, too late, and is made a replica again. Until then nobody knows which of the
+// two remains: a write in flight when the sidecar sees it may be answered -UNCERTAIN.
 func TestFailoverAborted(t *testing.T) {
 	g := quickGroup(t, redistest.Options{Replicas: 1, FailoverTimeout: 2 * time.Second})
 	s := startRun(t, g, "--hold-timeout", "20s", "--hold-max", "30s")
@@ -133,6 +129,7 @@ func TestFailoverAborted(t *testing.T) {
 	events.wait(t, "-failover-abort-slave-timeout")
 	aborted := time.Now()
 	t.Logf("an acknowledgement %v after the abort", w.firstAckAfter(t, aborted).Sub(aborted))
+	woke := time.Now()
 	if err := candidate.Resume(); err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +137,18 @@ func TestFailoverAborted(t *testing.T) {
 		t.Fatalf("%s is master; want still %s", now.Name(), master.Name())
 	}
 	w.firstAckAfter(t, time.Now())
-	w.unharmed(t, master)
+	w.finish()
+	h := w.history()
+	h.wantNoErrors(t)
+	t.Logf("acknowledged %d, uncertain %d, longest pause %v", h.acked, h.uncertain, h.longestGap.Round(time.Millisecond))
+	for _, one := range w.all {
+		if n := len(one.uncertain); n > 1 || n == 1 && one.uncertain[0].Before(woke) {
+			t.Errorf("a client got %d -UNCERTAIN, at %v; want one at most, after the candidate woke at %v", n, one.uncertain, woke)
+		}
+	}
+	if lost := w.lost(t, master, nil); len(lost) > 0 {
+		t.Errorf("%d of %d acknowledged writes lost, such as %v", len(lost), h.acked, lost[:min(3, len(lost))])
+	}
 }
 
 // Two Sentinels are told to fail over at the same moment: both call themselves
@@ -151,8 +159,11 @@ func TestTwoFailoversAtOnce(t *testing.T) {
 	for _, mode := range modes() {
 		t.Run(mode, func(t *testing.T) {
 			s := startRun(t, g, "--follow", mode, "--hold-timeout", "20s", "--hold-max", "30s")
+			strain := g.WatchStrain(t)
 			w := startWriters(t, s.addr, plainClients)
 			old := stable(t, g)
+			watch := watchMajority(t, g, old)
+			f := ordered{asked: time.Now()}
 			done := make(chan error, 2)
 			for i := range 2 {
 				go func() { done <- g.FailoverOn(t.Context(), i) }()
@@ -169,15 +180,19 @@ func TestTwoFailoversAtOnce(t *testing.T) {
 			w.firstAckAfter(t, time.Now())
 			master := stable(t, g)
 			if mode != "fast" {
-				w.unharmed(t, master)
+				f.majority = watch.named(t)
+				w.unharmed(t, master, strain, f)
 				return
 			}
 			w.finish()
 			h := w.history()
 			h.wantNoErrors(t)
 			t.Logf("acknowledged %d, uncertain %d, lost %d, longest pause %v", h.acked, h.uncertain, len(w.lost(t, master, nil)), h.longestGap)
-			if h.maxUncertain > 1 {
-				t.Errorf("a client got %d -UNCERTAIN; want at most one: it had one command in flight", h.maxUncertain)
+			// It had one command in flight at the old master, and one at the new if both chose the
+			// same replica: whoever promotes has the node end its connections (CLIENT KILL TYPE
+			// normal in sentinelSendSlaveOf), and the first had us go on by then.
+			if h.maxUncertain > 2 {
+				t.Errorf("a client got %d -UNCERTAIN; want at most two", h.maxUncertain)
 			}
 		})
 	}
@@ -207,7 +222,7 @@ func TestSecondFailoverAtOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			second := watch.named(t)
-			master := stable(t, g)
+			master := settle(t, g)
 			w.finish()
 			h := w.history()
 			h.wantNoErrors(t)
@@ -223,6 +238,36 @@ func TestSecondFailoverAtOnce(t *testing.T) {
 	}
 }
 
+// settle is stable for a group in which two failovers overlapped. A Sentinel that hears of
+// the second's epoch while it still ends the first, which it leads, takes that epoch for its
+// own promotion's (sentinelProcessHelloMessage and sentinelFailoverSwitchToPromotedSlave in
+// redis/src/sentinel.c), and no message corrects it: whoever runs it has it monitor anew.
+func settle(t *testing.T, g *redistest.Group) *redistest.Node {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if g.WaitStable(ctx) == nil {
+		return stable(t, g)
+	}
+	var master *redistest.Node
+	waitFor(t, "a master that a majority names", func() (ok bool) {
+		var err error
+		master, err = g.Master(t.Context())
+		return err == nil
+	})
+	host, port := master.Addr().Split()
+	for _, v := range g.Sentinels() {
+		if got := do(t, v, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", g.Name()); fmt.Sprint(got) == fmt.Sprint([]any{host, port}) {
+			continue
+		}
+		t.Logf("%s names another master than the majority: it monitors anew", v.Name())
+		do(t, v, "SENTINEL", "REMOVE", g.Name())
+		do(t, v, "SENTINEL", "MONITOR", g.Name(), host, port, 2)
+		do(t, v, "SENTINEL", "SET", g.Name(), "down-after-milliseconds", 1000)
+	}
+	return stable(t, g)
+}
+
 // A replica that can't follow the new master makes the leader's +switch-master wait
 // for its failover-timeout. Nobody waits for that.
 func TestReplicaCannotResync(t *testing.T) {
@@ -234,20 +279,22 @@ func TestReplicaCannotResync(t *testing.T) {
 		do(t, n, "CONFIG", "SET", "masterauth", "wrong") // for whichever is not promoted
 	}
 	watch := watchMajority(t, g, old)
+	strain := g.WatchStrain(t)
+	asked := time.Now()
 	if err := g.Failover(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	majority := watch.named(t)
 	resumed := w.firstAckAfter(t, majority)
 	if _, leader := watch.result(t); !resumed.Before(leader) {
-		t.Errorf("resumed %v after the leader's +switch-master", resumed.Sub(leader))
+		disturbedOr(t, strain, asked, resumed, "resumed %v after the leader's +switch-master", resumed.Sub(leader))
 	} else {
 		t.Logf("resumed %v after the majority, %v before the leader's +switch-master", resumed.Sub(majority), leader.Sub(resumed))
 	}
 	for _, n := range otherThan(g, old) {
 		do(t, n, "CONFIG", "SET", "masterauth", "")
 	}
-	w.unharmed(t, stable(t, g))
+	w.unharmed(t, stable(t, g), strain, ordered{asked, majority})
 }
 
 // An operator has every Sentinel forget the group and monitor it anew, at another
@@ -297,20 +344,23 @@ func TestSlowNetwork(t *testing.T) {
 	for _, mode := range modes() {
 		t.Run(mode, func(t *testing.T) {
 			s := startRun(t, g, "--follow", mode)
+			strain := g.WatchStrain(t)
 			w := startWriters(t, s.addr, plainClients)
 			old := stable(t, g)
+			watch := watchMajority(t, g, old)
 			for _, n := range otherThan(g, old) {
 				n.Relay().Delay(60*time.Millisecond, 20*time.Millisecond)
 			}
+			f := ordered{asked: time.Now()}
 			if err := g.Failover(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, "another master", func() bool { m, err := g.Master(t.Context()); return err == nil && m != old })
+			f.majority = watch.named(t)
 			w.firstAckAfter(t, time.Now())
 			for _, n := range otherThan(g, old) {
 				n.Relay().Heal()
 			}
-			w.unharmed(t, stable(t, g))
+			w.unharmed(t, stable(t, g), strain, f)
 		})
 	}
 }

@@ -25,7 +25,7 @@ func startProcess(tb testing.TB, g *redistest.Group, more ...string) (*started, 
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 15 * time.Second
+	cmd.WaitDelay = patience
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
@@ -64,12 +64,13 @@ func TestSidecarFrozen(t *testing.T) {
 				t.Fatal(err)
 			}
 			watch.named(t)
-			pause(t, time.Second) // the old master is demoted after some ten seconds
+			pause(t, 2*time.Second) // the lease is over after 1.4; the old master is demoted after some ten
 			if err := p.Signal(syscall.SIGCONT); err != nil {
 				t.Fatal(err)
 			}
 			woke := time.Now()
 			t.Logf("acknowledged again %v after it woke", w.firstAckAfter(t, woke).Sub(woke))
+			demote(t, g, old)
 			master := stable(t, g)
 			w.finish()
 			h := w.history()

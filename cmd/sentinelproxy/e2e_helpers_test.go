@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,20 @@ func pause(tb testing.TB, d time.Duration) {
 	case <-time.After(d):
 	case <-tb.Context().Done():
 	}
+}
+
+// disturbed is how late nobody may have been for times to be judged.
+const disturbed = 20 * time.Millisecond
+
+// disturbedOr reports a mistake in times between from and to, unless somebody ran late then.
+func disturbedOr(tb testing.TB, s *redistest.Strain, from, to time.Time, format string, args ...any) {
+	tb.Helper()
+	mistake := fmt.Sprintf(format, args...)
+	if late := s.Late(from, to); late > disturbed {
+		tb.Logf("not judged, somebody was %v late: %s", late, mistake)
+		return
+	}
+	tb.Error(mistake)
 }
 
 // longestGap returns the longest time between two of times, and when it ended.

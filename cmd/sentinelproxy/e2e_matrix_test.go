@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/certtest"
 	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
@@ -18,8 +17,7 @@ import (
 // no cache serves what was replaced. Those in Sentinel mode are configured as their
 // libraries mean it, and pointed at the endpoint.
 func TestClientsThroughFailover(t *testing.T) {
-	// A master that is slow on a busy machine must not be called down.
-	g := redistest.New(t, redistest.Options{DownAfter: 5 * time.Second, Quick: true})
+	g := quickGroup(t, redistest.Options{})
 	ca := certtest.MustCA(t)
 	f := certtest.MustWrite(t, "", ca, ca.MustIssue(t, certtest.Leaf{}))
 	pool := x509.NewCertPool()

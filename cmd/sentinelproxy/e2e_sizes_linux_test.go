@@ -45,7 +45,7 @@ func startBuilt(tb testing.TB, g *redistest.Group, more ...string) (*started, in
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 15 * time.Second
+	cmd.WaitDelay = patience
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}

@@ -39,7 +39,7 @@ type writer struct {
 	errors []string
 
 	// Owned by run; read after it.
-	uncertain   int
+	uncertain   []time.Time
 	disconnects []error
 	sent        int
 }
@@ -96,7 +96,7 @@ func (w *writer) session(ctx context.Context, addr string) error {
 	if w.tls != nil {
 		nc = tls.Client(nc, w.tls)
 	}
-	defer context.AfterFunc(ctx, func() { _ = nc.SetReadDeadline(time.Now().Add(10 * time.Second)) })()
+	defer context.AfterFunc(ctx, func() { _ = nc.SetReadDeadline(time.Now().Add(patience)) })()
 	r := bufio.NewReader(nc)
 	tick := time.NewTicker(writeEvery)
 	defer tick.Stop()
@@ -113,7 +113,7 @@ func (w *writer) session(ctx context.Context, addr string) error {
 		case line == "+OK\r\n":
 			w.note(ack{seq: seq, at: time.Now()})
 		case strings.HasPrefix(line, "-UNCERTAIN"):
-			w.uncertain++
+			w.uncertain = append(w.uncertain, time.Now())
 		default:
 			w.refused(strings.TrimSpace(line))
 		}
@@ -181,8 +181,8 @@ func (w *writers) history() history {
 	var times []time.Time
 	for _, one := range w.all {
 		h.acked += len(one.acked)
-		h.uncertain += one.uncertain
-		h.maxUncertain = max(h.maxUncertain, one.uncertain)
+		h.uncertain += len(one.uncertain)
+		h.maxUncertain = max(h.maxUncertain, len(one.uncertain))
 		h.errors = append(h.errors, one.errors...)
 		h.disconnects = append(h.disconnects, one.disconnects...)
 		for _, a := range one.acked {
@@ -196,16 +196,28 @@ func (w *writers) history() history {
 // lost returns the acknowledged writes that node does not have.
 func (w *writers) lost(tb testing.TB, node *redistest.Node, include func(ack) bool) []string {
 	tb.Helper()
-	c := redis.NewClient(&redis.Options{Addr: string(node.DirectAddr()), TLSConfig: node.ClientTLS()})
+	lost := make([]string, 0)
+	for id, acks := range w.lostAcks(tb, node, include) {
+		for _, a := range acks {
+			lost = append(lost, key(id, a.seq))
+		}
+	}
+	return lost
+}
+
+// lostAcks is lost by writer, with when they were acknowledged.
+func (w *writers) lostAcks(tb testing.TB, node *redistest.Node, include func(ack) bool) map[int][]ack {
+	tb.Helper()
+	c := redis.NewClient(&redis.Options{Addr: string(node.DirectAddr()), TLSConfig: node.ClientTLS(), ReadTimeout: patience})
 	defer c.Close()
-	var lost []string
+	lost := make(map[int][]ack)
 	for _, one := range w.all {
 		pipe := c.Pipeline()
-		var asked []string
+		var asked []ack
 		var got []*redis.IntCmd
 		for _, a := range one.acked {
 			if include == nil || include(a) {
-				asked = append(asked, key(one.id, a.seq))
+				asked = append(asked, a)
 				got = append(got, pipe.Exists(tb.Context(), key(one.id, a.seq)))
 			}
 		}
@@ -217,7 +229,7 @@ func (w *writers) lost(tb testing.TB, node *redistest.Node, include func(ack) bo
 		}
 		for i, g := range got {
 			if g.Val() == 0 {
-				lost = append(lost, asked[i])
+				lost[one.id] = append(lost[one.id], asked[i])
 			}
 		}
 	}
@@ -246,7 +258,7 @@ func watchMajority(tb testing.TB, g *redistest.Group, old *redistest.Node) *majo
 		m.old = string(old.Addr())
 	}
 	for _, addr := range g.SentinelAddrs() {
-		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1, TLSConfig: g.Sentinels()[0].ClientTLS()})
+		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1, ReadTimeout: patience, TLSConfig: g.Sentinels()[0].ClientTLS()})
 		if old == nil { // they do not even run yet
 			m.wg.Go(func() { m.poll(ctx, c, addr, g.Name()) })
 			continue
@@ -352,7 +364,7 @@ func watchEvents(tb testing.TB, g *redistest.Group, events ...string) *eventWatc
 	var wg sync.WaitGroup
 	tb.Cleanup(func() { stop(); wg.Wait() })
 	for _, addr := range g.SentinelAddrs() {
-		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1, TLSConfig: g.Sentinels()[0].ClientTLS()})
+		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1, ReadTimeout: patience, TLSConfig: g.Sentinels()[0].ClientTLS()})
 		sub := c.Subscribe(ctx, events...)
 		if _, err := sub.Receive(ctx); err != nil {
 			tb.Fatalf("subscribe at %s: %v", addr, err)

@@ -19,7 +19,7 @@ func TestEndpointIsJoined(t *testing.T) {
 	cfg.SentinelListen = "127.0.0.1:0"
 	s, stop := startFakes(t, f, cfg)
 	where := s.endpoint.Status().Listen
-	c := redis.NewSentinelClient(&redis.Options{Addr: where, MaxRetries: -1})
+	c := redis.NewSentinelClient(&redis.Options{Addr: where, MaxRetries: -1, ReadTimeout: patience})
 	defer c.Close()
 
 	addr, err := c.GetMasterAddrByName(t.Context(), "a").Result()

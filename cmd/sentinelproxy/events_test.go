@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/control"
 	"github.com/sentinelproxy/sentinelproxy/events"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 )
@@ -107,25 +108,26 @@ func TestDrillIsAnnounced(t *testing.T) {
 		"broken": impossible(http.ErrBodyNotAllowed),
 	} {
 		before := len(eventsOf(s))
-		o.announce(t.Context(), "a", "crash", say)(err)
+		o.announce(t.Context(), control.Drill{Master: "a", Kind: "crash", Report: "/r.html"}, say)(err)
 		list, _ := s.teller.stream.Since(s.teller.stream.First()+uint64(before), 10)
 		if len(list) != 2 {
 			t.Fatalf("%s: %d events; want begun and ended", outcome, len(list))
 		}
 		begun, ok1 := list[0].Body.(events.DrillBegun)
 		ended, ok2 := list[1].Body.(events.DrillEnded)
-		if !ok1 || !ok2 || begun.Drill != ended.Drill || begun.Kind != "crash" || ended.Outcome != outcome || list[1].Master != "a" {
+		if !ok1 || !ok2 || begun.Drill != ended.Drill || begun.Kind != "crash" || ended.Outcome != outcome || list[1].Master != "a" ||
+			begun.Report != "/r.html" || (ended.Report == "") != (outcome == "broken") {
 			t.Errorf("%s: %+v %+v", outcome, list[0], list[1])
 		}
 	}
 	if len(said) > 0 {
 		t.Errorf("said %q", said)
 	}
-	o.announce(t.Context(), "nobody", "crash", say)(nil)
+	o.announce(t.Context(), control.Drill{Master: "nobody", Kind: "crash"}, say)(nil)
 	if len(said) != 2 || !strings.Contains(said[0], `no master "nobody"`) {
 		t.Errorf("said %q; want the refusal, twice", said)
 	}
-	orders{}.announce(t.Context(), "a", "crash", say)(nil)
+	orders{}.announce(t.Context(), control.Drill{Master: "a", Kind: "crash"}, say)(nil)
 	if len(said) != 2 {
 		t.Errorf("said %q", said)
 	}

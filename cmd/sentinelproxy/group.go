@@ -70,6 +70,7 @@ type (
 // parts makes a group's parts; tests make others.
 type parts struct {
 	sockets *passedSockets // taken before any is opened; nil: none was passed
+	spare   bool           // there are more processors than event loops of all groups
 
 	follower   func(m config.Master, o followerHooks, log *slog.Logger) (loginFollower, error)
 	controller func(m config.Master, o controllerHooks, log *slog.Logger) (controller, error)
@@ -99,6 +100,7 @@ type (
 		listeners []net.Listener // in the order of the master's Listen
 		tls       legs
 		drain     time.Duration
+		linger    bool // there are processors beside those of the event loops
 		report    func(topology.Report)
 	}
 )
@@ -130,6 +132,7 @@ func newGroup(p parts, m config.Master, lns []net.Listener, drain time.Duration,
 		listeners: lns,
 		tls:       g.tls,
 		drain:     drain,
+		linger:    p.spare,
 		report:    func(r topology.Report) { g.controller.Report(r) },
 	}, log)
 	if err != nil {

@@ -59,6 +59,9 @@ func TestMigrationConfigs(t *testing.T) {
 		}
 		path, err := exec.LookPath(program[0])
 		if err != nil {
+			if os.Getenv("CI") != "" {
+				t.Errorf("%s is not installed: scripts/need %s", program[0], program[0])
+			}
 			t.Logf("%s is not installed", program[0])
 			continue
 		}

@@ -30,6 +30,7 @@ type healthcheckOptions struct {
 	live    bool
 	master  string
 	timeout time.Duration
+	trust   adminTrust
 }
 
 func newHealthcheckCommand(environ []string) *cobra.Command {
@@ -41,8 +42,10 @@ func newHealthcheckCommand(environ []string) *cobra.Command {
 
 It is for containers that have neither a shell nor curl: the image's HEALTHCHECK
 is this command. The admin server is found as ` + "`run`" + ` finds it: --admin,
-SENTINELPROXY_ADMIN, the file of --config or SENTINELPROXY_CONFIG, 127.0.0.1:9180.
-Other settings are not looked at. One line says how it is, or why not.
+SENTINELPROXY_ADMIN, the file of --config or SENTINELPROXY_CONFIG, 127.0.0.1:9180;
+so are its token and its certificate. Where it is off, or takes only clients with
+a certificate, the listener ` + "`admin.probes`" + ` is asked. Other settings are not
+looked at. One line says how it is, or why not.
 
 Exit code: 0 if it is ready (with --live: alive); 1 if not, or if nothing answers;
 2 for wrong flags.`,
@@ -53,9 +56,10 @@ Exit code: 0 if it is ready (with --live: alive); 1 if not, or if nothing answer
 	own := pflag.NewFlagSet("settings", pflag.ContinueOnError)
 	settings := config.AddFlags(own)
 	f := cmd.Flags()
-	for _, name := range []string{"config", "admin"} {
+	for _, name := range append(accessSettings(), "admin-probes") {
 		f.AddFlag(own.Lookup(name))
 	}
+	o.trust.addFlags(f)
 	f.BoolVar(&o.live, "live", false, "ask whether it is alive, whatever becomes of Redis: a failure means that only a restart helps")
 	f.StringVar(&o.master, "master", "", "ask for one master of several")
 	f.DurationVar(&o.timeout, "timeout", 2*time.Second, "how long to wait for the answer")
@@ -63,11 +67,12 @@ Exit code: 0 if it is ready (with --live: alive); 1 if not, or if nothing answer
 		if err := o.validate(); err != nil {
 			return err
 		}
-		addr, err := config.Admin(config.Sources{Flags: settings, Environ: environ})
-		if addr == "" {
-			return errors.Join(err, errors.New("the admin server is off, so nobody can be asked: give the sidecar an --admin address"))
+		a, err := config.LoadAdmin(config.Sources{Flags: settings, Environ: environ})
+		to, unusable := o.access(a)
+		if unusable != nil {
+			return errors.Join(err, unusable)
 		}
-		said, perr := o.probe(cmd.Context(), adminClientAddr(addr))
+		said, perr := o.probe(cmd.Context(), to)
 		if perr != nil {
 			return &exitError{exitVerdict, errors.Join(perr, err)} // a broken file may be why it is the wrong address
 		}
@@ -97,39 +102,51 @@ func (o healthcheckOptions) kind() (kind probeKind, not string) {
 	return probeReady, "not ready"
 }
 
+// access returns whom to ask: the admin server, which gives reasons, if we may.
+func (o healthcheckOptions) access(a config.Admin) (adminAccess, error) {
+	closed := a.Secure() && a.TLS.ClientAuth == config.ClientAuthRequire && o.trust.cert == ""
+	switch {
+	case a.Probes != "" && (a.Listen == "" || closed):
+		return adminAccess{addr: adminClientAddr(a.Probes)}, nil
+	case a.Listen == "":
+		return adminAccess{}, errors.New("the admin server is off, so nobody can be asked: give the sidecar an --admin or --admin-probes address")
+	}
+	return o.trust.access(a)
+}
+
 // probe asks the admin server and returns its answer on one line, as the error
 // if that is a no.
-func (o healthcheckOptions) probe(ctx context.Context, addr string) (string, error) {
+func (o healthcheckOptions) probe(ctx context.Context, to adminAccess) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	kind, not := o.kind()
-	at := url.URL{Scheme: "http", Host: addr, Path: string(kind)}
+	at := to.url(string(kind))
 	if o.master != "" {
-		at.RawQuery = url.Values{"master": {o.master}}.Encode()
+		at += "?" + url.Values{"master": {o.master}}.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, http.NoBody)
 	if err != nil {
 		return "", err
 	}
 	req.Close = true
-	transport := &http.Transport{} // no proxy of the environment stands before a neighbour
+	transport := to.transport()
 	defer transport.CloseIdleConnections()
-	resp, err := transport.RoundTrip(req)
+	resp, err := transport.RoundTrip(to.request(req))
 	if err != nil {
-		return "", fmt.Errorf("%s: nothing answers at %s: %w", not, addr, err)
+		return "", fmt.Errorf("%s: nothing answers at %s: %w", not, to.addr, err)
 	}
 	defer resp.Body.Close()
 	const most = 4 << 10
 	body, err := io.ReadAll(io.LimitReader(resp.Body, most))
 	if err != nil {
-		return "", fmt.Errorf("%s: the answer of %s broke off: %w", not, addr, err)
+		return "", fmt.Errorf("%s: the answer of %s broke off: %w", not, to.addr, err)
 	}
 	said := strings.Join(strings.FieldsFunc(string(body), func(r rune) bool { return r == '\n' }), "; ")
 	if resp.StatusCode == http.StatusOK {
 		return said, nil
 	}
 	if resp.StatusCode != http.StatusServiceUnavailable {
-		return "", fmt.Errorf("%s: %s answers %s: %s", not, addr, resp.Status, said)
+		return "", fmt.Errorf("%s: %s answers %s: %s", not, to.addr, resp.Status, said)
 	}
 	return "", errors.New(said)
 }

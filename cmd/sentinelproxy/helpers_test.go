@@ -30,8 +30,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience is how long a test waits for what must happen.
-const patience = 10 * time.Second
+// patience is how long a test waits for what must happen. A Sentinel that was kept from
+// running for two seconds does nothing for thirty (TILT).
+const patience = time.Minute
 
 // journal is what happened, in order. It is safe for concurrent use.
 type journal struct {
@@ -212,7 +213,7 @@ func (f *fakes) parts() parts {
 // testConfig serves one master on free ports of loopback.
 func testConfig() config.Config {
 	return config.Config{
-		Admin:        "127.0.0.1:0",
+		Admin:        config.Admin{Listen: "127.0.0.1:0"},
 		DrainTimeout: time.Second,
 		Masters: []config.Master{{
 			Name: "a", Listen: []config.Listen{{Network: "tcp", Address: "127.0.0.1:0"}},

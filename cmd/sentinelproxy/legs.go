@@ -67,20 +67,26 @@ func newLegs(m config.Master, t teller, log *slog.Logger) (legs, error) {
 			return legs{}, fmt.Errorf("%s: %w", leg.prefix, err)
 		}
 		*leg.into = s
-		if leg.tls.CertFile != "" {
-			t.certs.File(m.Name, leg.own, leg.tls.CertFile, func() ([]*x509.Certificate, bool) {
-				_, chain, ok := s.Certificates()
-				return chain, ok
-			})
-		}
-		if leg.own == certwatch.Server && leg.tls.CAFile != "" {
-			t.certs.File(m.Name, certwatch.CA, leg.tls.CAFile, func() ([]*x509.Certificate, bool) {
-				cas, _, ok := s.Certificates()
-				return cas, ok
-			})
-		}
+		t.watchFiles(m.Name, leg.own, leg.tls, s)
 	}
 	return l, nil
+}
+
+// watchFiles has the certificates in a leg's files watched: our own, and where we are the
+// server those that sign our clients'.
+func (t teller) watchFiles(master string, own certwatch.Role, c config.TLS, s *tlsconf.Source) {
+	if c.CertFile != "" {
+		t.certs.File(master, own, c.CertFile, func() ([]*x509.Certificate, bool) {
+			_, chain, ok := s.Certificates()
+			return chain, ok
+		})
+	}
+	if own == certwatch.Server && c.CAFile != "" {
+		t.certs.File(master, certwatch.CA, c.CAFile, func() ([]*x509.Certificate, bool) {
+			cas, _, ok := s.Certificates()
+			return cas, ok
+		})
+	}
 }
 
 func (l legs) all() []*tlsconf.Source {

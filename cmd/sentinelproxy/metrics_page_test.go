@@ -2,6 +2,8 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -14,11 +16,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 
 	"github.com/sentinelproxy/sentinelproxy/events"
 	"github.com/sentinelproxy/sentinelproxy/internal/certtest"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 	"github.com/sentinelproxy/sentinelproxy/internal/metricspage"
+	"github.com/sentinelproxy/sentinelproxy/proxy"
 	"github.com/sentinelproxy/sentinelproxy/sentinel/sentineltest"
 )
 
@@ -187,5 +191,100 @@ func TestMetricsConventions(t *testing.T) {
 	cmd.Stdin = strings.NewReader(text)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+}
+
+// scrapeProto reads /metrics as a Prometheus does that takes native histograms.
+func scrapeProto(t *testing.T, s *sidecar) []*dto.MetricFamily {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.AdminAddr().String()+"/metrics", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	req.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var families []*dto.MetricFamily
+	d := expfmt.NewDecoder(resp.Body, expfmt.ResponseFormat(resp.Header))
+	for {
+		f := new(dto.MetricFamily)
+		switch err := d.Decode(f); {
+		case errors.Is(err, io.EOF):
+			return families
+		case err != nil:
+			t.Fatal(err)
+		}
+		families = append(families, f)
+	}
+}
+
+// label returns the value of a metric's label; "" if it has none of that name.
+func label(m *dto.Metric, name string) string {
+	for _, l := range m.GetLabel() {
+		if l.GetName() == name {
+			return l.GetValue()
+		}
+	}
+	return ""
+}
+
+// What a scrape says of commands adds up, and in protobuf it has native histograms.
+func TestCommandMetricsAddUp(t *testing.T) {
+	s := measured(t)
+	c := client(t, s.groups[0])
+	for range 3 {
+		if err := c.Set(t.Context(), "k", "v", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Do(t.Context(), "SHUTDOWN").Err(); err == nil { // deny_commands has it
+		t.Fatal("SHUTDOWN was not refused")
+	}
+	families := scrapeProto(t, s)
+	answered, failed := map[string]float64{}, 0.0
+	for _, m := range family(families, "sentinelproxy_commands_total").GetMetric() {
+		answered[label(m, "command")] += m.GetCounter().GetValue()
+		if label(m, "outcome") == "error" {
+			failed += m.GetCounter().GetValue()
+		}
+	}
+	if answered["set"] < 3 || answered["shutdown"] != 1 {
+		t.Errorf("answered: %v; want three set and one shutdown", answered)
+	}
+	if _, ok := answered["other"]; !ok {
+		t.Error("nothing of command=other, which is there from the start")
+	}
+	for _, m := range family(families, "sentinelproxy_error_replies_total").GetMetric() {
+		failed -= m.GetCounter().GetValue()
+	}
+	if failed != 0 {
+		t.Errorf("errors by command and by word differ by %v", failed)
+	}
+	durations := family(families, "sentinelproxy_command_duration_seconds").GetMetric()
+	if len(durations) != len(answered) {
+		t.Errorf("%d histograms for %d commands", len(durations), len(answered))
+	}
+	total := uint64(0)
+	for _, m := range durations {
+		h, name := m.GetHistogram(), label(m, "command")
+		total += h.GetSampleCount()
+		if float64(h.GetSampleCount()) != answered[name] {
+			t.Errorf("%s: %d durations of %v commands", name, h.GetSampleCount(), answered[name])
+		}
+		if h.Schema == nil || len(h.GetPositiveSpan()) == 0 && h.GetZeroThreshold() == 0 || len(h.GetBucket()) == 0 {
+			t.Errorf("%s: not both a native and a classic histogram: %v", name, h)
+		}
+	}
+	_, text := get(t, s.AdminAddr(), "/metrics")
+	if !strings.Contains(text, `sentinelproxy_command_duration_seconds_bucket{command="set",master_name=`) || !strings.Contains(text, `le="0.00005"`) && !strings.Contains(text, `le="5e-05"`) {
+		t.Error("no classic buckets in the text format")
+	}
+	st, ok := s.groups[0].server.Status(t.Context()).(proxy.Status)
+	if !ok || st.Commands < total || st.Latency.Count == 0 || st.CommandErrors == 0 {
+		t.Errorf("status: %d commands, %d errors, %d durations; the scrape before had %d", st.Commands, st.CommandErrors, st.Latency.Count, total)
 	}
 }

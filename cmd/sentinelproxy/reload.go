@@ -61,6 +61,7 @@ func (r *reloader) reload() {
 	for _, g := range r.sidecar.groups {
 		g.tls.reload()
 	}
+	r.sidecar.admin.reload()
 	r.log.Info("configuration reloaded", "applied", applied, "waiting", waiting)
 	r.sidecar.teller.process(events.ConfigReloaded{Applied: applied, Waiting: waiting})
 }
@@ -141,6 +142,11 @@ func (r *reloader) apply(c config.Change, next config.Config) bool {
 	if strings.HasPrefix(c.Setting, "certificates.") {
 		r.sidecar.teller.certs.Set(certSettings(next))
 		r.running.Certificates = next.Certificates
+		return true
+	}
+	if c.Setting == "admin.token_file" {
+		r.sidecar.admin.setToken(next.Admin.Token)
+		r.running.Admin.TokenFile, r.running.Admin.Token = next.Admin.TokenFile, next.Admin.Token
 		return true
 	}
 	if c.Setting == "control.token_file" {

@@ -15,7 +15,7 @@ import (
 // When ctx ends, a command that serves stops in good order.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot(os.Environ(), realParts())
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // by nil cobra would take the arguments of the process
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	return report(stderr, root.ExecuteContext(ctx))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sentinelproxy/sentinelproxy/endpoint"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
+	"github.com/sentinelproxy/sentinelproxy/internal/outage"
 	"github.com/sentinelproxy/sentinelproxy/internal/systemd"
 )
 
@@ -125,7 +126,7 @@ func logStart(log *slog.Logger, s *sidecar) {
 		admin = a.String()
 	}
 	log.Info("sidecar started", "version", b.Version, "revision", b.Revision, "config", s.cfg.File, "admin", admin,
-		"control", cmp.Or(s.cfg.Control.Socket, "off"))
+		"probes", cmp.Or(s.cfg.Admin.Probes, "off"), "control", cmp.Or(s.cfg.Control.Socket, "off"))
 	if s.endpoint != nil {
 		e := s.endpoint.Status()
 		log.Info("sentinel endpoint listening", "listen", e.Listen, "masters", e.Masters)
@@ -139,7 +140,7 @@ func logStart(log *slog.Logger, s *sidecar) {
 		}
 		log.Info("listening", "master_name", m.Name, "listen", g.addrNames(), "sentinels", m.Sentinels, "auth", m.Auth,
 			"hold_timeout", m.Hold.Timeout, "hold_max", m.Hold.Max,
-			"outage_after", m.Outage.After, "outage_policy", m.Outage.Policy, "fence_mode", m.Fence)
+			"outage_after", m.Outage.After, "outage_policy", append(outage.Policy{}, m.Outage.Policy...), "fence_mode", m.Fence)
 	}
 	// Beside clients: pipes, pinned backends, Sentinels, probes, the admin server.
 	others := 1000

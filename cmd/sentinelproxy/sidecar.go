@@ -6,18 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
-	"os"
+	"runtime"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/sentinelproxy/sentinelproxy/control"
 	"github.com/sentinelproxy/sentinelproxy/endpoint"
 	"github.com/sentinelproxy/sentinelproxy/events"
-	"github.com/sentinelproxy/sentinelproxy/health"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
+	"github.com/sentinelproxy/sentinelproxy/proxy"
 )
 
 // sidecar is everything that one `sentinelproxy run` does, in this process.
@@ -26,8 +24,7 @@ type sidecar struct {
 	cfg      config.Config
 	log      *slog.Logger
 	groups   []*group
-	admin    *health.Server // nil when it is off
-	adminLn  net.Listener   // nil when admin is
+	admin    admin
 	control  controls
 	endpoint *endpoint.Server // for clients in Sentinel mode; nil when it is off
 	registry *prometheus.Registry
@@ -61,7 +58,8 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 		if err != nil {
 			p.sockets.close()
 			closeAll(slices.Concat(lns...))
-			for _, ln := range []net.Listener{s.adminLn, s.control.ln, endpointLn} {
+			s.admin.close()
+			for _, ln := range []net.Listener{s.control.ln, endpointLn} {
 				if ln != nil {
 					_ = ln.Close() // the error at hand says more
 				}
@@ -73,13 +71,7 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 		lns[i], err = listenAll(ctx, m.Listen, p.sockets.open)
 		errs = append(errs, err)
 	}
-	if cfg.Admin != "" {
-		s.adminLn, err = p.sockets.open(ctx, config.Listen{Network: "tcp", Address: cfg.Admin})
-		if err != nil {
-			err = fmt.Errorf("admin server: %w", err)
-		}
-		errs = append(errs, err)
-	}
+	errs = append(errs, s.admin.open(ctx, cfg.Admin, p.sockets.open))
 	s.control.ln, err = listenControl(ctx, cfg.Control)
 	errs = append(errs, err)
 	if cfg.SentinelListen != "" {
@@ -100,6 +92,7 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 		}
 		p = telling(p, s.endpoint)
 	}
+	p.spare = loops(cfg.Masters) < runtime.GOMAXPROCS(0)
 	for i, m := range cfg.Masters {
 		g, err := newGroup(p, m, lns[i], cfg.DrainTimeout, s.teller, log)
 		if err != nil {
@@ -108,15 +101,15 @@ func newSidecar(ctx context.Context, cfg config.Config, log *slog.Logger, p part
 		g.endpoint = s.endpoint
 		s.groups = append(s.groups, g)
 	}
+	if err := s.admin.secure(cfg.Admin, s.teller, log); err != nil {
+		return nil, err
+	}
 	if err := s.register(); err != nil {
 		return nil, err
 	}
 	s.control.join(s)
-	if s.adminLn != nil {
-		s.admin, err = health.New(s.adminOptions())
-		if err != nil {
-			return nil, err
-		}
+	if err := s.admin.join(s); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -135,32 +128,15 @@ func (s *sidecar) register() error {
 	if s.endpoint != nil {
 		all = append(all, s.endpoint)
 	}
+	if s.admin.tls != nil {
+		all = append(all, undescribed{s.admin.tls}) // as those of the groups
+	}
 	for _, c := range all {
 		if err := s.registry.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}
 	}
 	return nil
-}
-
-func (s *sidecar) adminOptions() health.Options {
-	o := health.Options{Listener: s.adminLn, Alive: s.alive, Gatherer: s.registry, Build: build(), Log: s.log}
-	o.Events, o.Certificates = s.teller.stream, func() any { return s.teller.certs.Status() }
-	if s.control.admin != nil {
-		o.Private = s.control.withToken
-		o.Orders = map[string]http.Handler{control.PathSwitchover: s.control.admin, control.PathDrill: s.control.admin}
-	}
-	for _, g := range s.groups {
-		o.Groups = append(o.Groups, g)
-	}
-	if host, _, err := net.SplitHostPort(s.cfg.Admin); err == nil {
-		o.Hosts = append(o.Hosts, host)
-	}
-	// Where containers find each other by name, that is the host's name.
-	if name, err := os.Hostname(); err == nil {
-		o.Hosts = append(o.Hosts, name)
-	}
-	return o
 }
 
 // supervise runs everything until ctx ends or a part fails, and ends it in
@@ -187,7 +163,7 @@ func (s *sidecar) supervise(ctx context.Context) {
 		go func() { ends <- s.endpoint.Run(serving) }()
 	}
 	adminEnd := make(chan error, 1) // one value: never full
-	go func() { adminEnd <- s.runAdmin(watching) }()
+	go func() { adminEnd <- s.admin.run(watching) }()
 
 	// It ends with the first request to stop: what can be called off is, so that the
 	// drain need not wait for it.
@@ -211,9 +187,7 @@ func (s *sidecar) supervise(ctx context.Context) {
 			controlOver = nil
 			errs = append(errs, err)
 		}
-		if s.admin != nil {
-			s.admin.Drain()
-		}
+		s.admin.drain()
 		stop()
 	}
 	if controlOver != nil {
@@ -231,15 +205,6 @@ func (s *sidecar) supervise(ctx context.Context) {
 	s.err = errors.Join(errs...)
 }
 
-// runAdmin serves the admin endpoints, if there are any, until ctx ends.
-func (s *sidecar) runAdmin(ctx context.Context) error {
-	if s.admin == nil {
-		<-ctx.Done()
-		return nil
-	}
-	return s.admin.Run(ctx)
-}
-
 // Done is closed when everything has ended.
 func (s *sidecar) Done() <-chan struct{} { return s.done }
 
@@ -251,10 +216,10 @@ func (s *sidecar) Wait() error {
 
 // AdminAddr returns where the admin server listens, or nil if it is off.
 func (s *sidecar) AdminAddr() net.Addr {
-	if s.adminLn == nil {
+	if s.admin.ln == nil {
 		return nil
 	}
-	return s.adminLn.Addr()
+	return s.admin.ln.Addr()
 }
 
 // group returns the master of that name, or nil.
@@ -274,4 +239,17 @@ func (s *sidecar) alive() (ok bool, reason string) {
 		}
 	}
 	return true, ""
+}
+
+// loops returns how many event loops the masters have together.
+func loops(masters []config.Master) int {
+	n := 0
+	for _, m := range masters {
+		if m.Loops > 0 {
+			n += m.Loops
+		} else {
+			n += proxy.DefaultLoops()
+		}
+	}
+	return n
 }

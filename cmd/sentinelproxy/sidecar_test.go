@@ -164,7 +164,7 @@ func TestAliveWhileOthersDrain(t *testing.T) {
 
 func TestAdminOff(t *testing.T) {
 	cfg := testConfig()
-	cfg.Admin = ""
+	cfg.Admin.Listen = ""
 	s, stop := startFakes(t, newFakes(), cfg)
 	if a := s.AdminAddr(); a != nil {
 		t.Errorf("admin at %v; want none", a)
@@ -183,7 +183,7 @@ func TestListenersAreAllOrNone(t *testing.T) {
 	defer taken.Close()
 	sock := t.TempDir() + "/s"
 	cfg := testConfig()
-	cfg.Admin = taken.Addr().String()
+	cfg.Admin.Listen = taken.Addr().String()
 	cfg.Masters[0].Listen = []config.Listen{{Network: "unix", Address: sock}, {Network: "tcp", Address: taken.Addr().String()}}
 	_, err = startSidecar(t.Context(), cfg, slog.New(slog.DiscardHandler), newFakes().parts())
 	if err == nil {

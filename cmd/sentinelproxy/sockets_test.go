@@ -104,7 +104,7 @@ func (u *sidecarUnit) start(tb testing.TB) *exec.Cmd {
 	cmd.ExtraFiles = []*os.File{f}
 	cmd.Stdout, cmd.Stderr = u.log, u.log
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 15 * time.Second
+	cmd.WaitDelay = patience
 	before := u.ear.count("READY=1")
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
@@ -127,7 +127,7 @@ func (*sidecarUnit) stop(tb testing.TB, cmd *exec.Cmd) {
 // Restarts under load, on real Redis: every connection that is begun is accepted, also
 // while no process runs, and every one is served in the end.
 func TestRestartWithoutRefusedConnections(t *testing.T) {
-	g := realGroup(t)
+	g := calmGroup(t)
 	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -259,7 +259,7 @@ func pingOn(tb testing.TB, c net.Conn) {
 // The same by systemd's own tool, which starts the process at the first connection.
 func TestSocketActivate(t *testing.T) {
 	tool := needTool(t, "systemd-socket-activate")
-	g := realGroup(t)
+	g := calmGroup(t)
 	addr, socket := freeAddr(t), filepath.Join(t.TempDir(), "redis.sock")
 	args := []string{
 		"--listen", addr, "--listen", socket, "--fdname", "redis:socket", "--setenv", asProgram + "=1",
@@ -272,7 +272,7 @@ func TestSocketActivate(t *testing.T) {
 	out := new(buffer)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 15 * time.Second
+	cmd.WaitDelay = patience
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,17 +11,15 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
-	"github.com/sentinelproxy/sentinelproxy/topology"
+	"github.com/sentinelproxy/sentinelproxy/internal/config"
 )
-
-// adminEnv names the admin server for the sidecar and for this command.
-const adminEnv = "SENTINELPROXY_ADMIN"
 
 // statusOptions are the flags of `sentinelproxy status`.
 type statusOptions struct {
-	admin string
+	trust adminTrust
 	watch bool
 	every time.Duration
 	json  bool
@@ -28,13 +27,16 @@ type statusOptions struct {
 
 func newStatusCommand(environ []string) *cobra.Command {
 	var o statusOptions
+	own := pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	settings := config.AddFlags(own)
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what a running sidecar knows and does",
 		Long: `Show what a running sidecar knows and does: route and master, replicas and how far
 they are behind, what each Sentinel says, clients, the last failovers with their
 phases, certificates that end soon, and what happened lately. It reads the admin
-server and changes nothing.
+server and changes nothing. The server, its token and its certificate are found as
+` + "`run`" + ` finds them: by flags, variables, or the file of --config.
 
 Exit code: 0 if the sidecar serves all its masters; 1 if it does not; 2 for wrong
 flags; 3 if no sidecar answers. With --watch it goes on until it is interrupted,
@@ -44,25 +46,28 @@ also while no sidecar answers.`,
   sentinelproxy status --admin 127.0.0.1:9180 --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("admin") {
-				if v := lookup(environ, adminEnv); v != "" {
-					o.admin = v
-				}
+			a, err := config.LoadAdmin(config.Sources{Flags: settings, Environ: environ})
+			if err != nil {
+				return err
 			}
-			if o.admin == "off" {
-				return fmt.Errorf("which sidecar? $%s is off; want --admin host:port", adminEnv)
-			}
-			if _, err := topology.ParseAddr(o.admin, 0); err != nil && o.admin[:min(1, len(o.admin))] != ":" {
-				return fmt.Errorf("--admin: %w", err)
+			if a.Listen == "" {
+				return errors.New("which sidecar? Its admin server is off; want --admin host:port")
 			}
 			if o.every < 100*time.Millisecond {
 				return fmt.Errorf("--every: want 100ms or more, got %v", o.every)
 			}
-			return o.run(cmd.Context(), cmd.OutOrStdout(), newPainter(cmd.OutOrStdout(), environ))
+			to, err := o.trust.access(a)
+			if err != nil {
+				return err
+			}
+			return o.run(cmd.Context(), to, cmd.OutOrStdout(), newPainter(cmd.OutOrStdout(), environ))
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.admin, "admin", "127.0.0.1:9180", "the sidecar's admin server, host:port (also $"+adminEnv+")")
+	for _, name := range accessSettings() {
+		f.AddFlag(own.Lookup(name))
+	}
+	o.trust.addFlags(f)
 	f.BoolVar(&o.watch, "watch", false, "show it again and again until interrupted")
 	f.DurationVar(&o.every, "every", time.Second, "how often, with --watch")
 	f.BoolVar(&o.json, "json", false, "print the answers of the admin server as one JSON object; with --watch one a line")
@@ -133,7 +138,8 @@ type certView struct {
 	Source  string
 	Name    string     `json:"cert_name"`
 	Ends    *time.Time `json:"expires_at"`
-	Days    float64    `json:"days_remaining"`
+	Days    int        `json:"days_remaining"`
+	Soon    bool       `json:"expiring_soon"`
 	Expired bool
 }
 
@@ -207,12 +213,12 @@ func (statusOptions) look(ctx context.Context, c *adminClient) (snapshot, error)
 }
 
 // run shows one look, or one after the other until ctx ends.
-func (o statusOptions) run(ctx context.Context, w io.Writer, p painter) error {
-	c := newAdminClient(o.admin)
+func (o statusOptions) run(ctx context.Context, to adminAccess, w io.Writer, p painter) error {
+	c := newAdminClient(to)
 	if !o.watch {
 		s, err := o.look(ctx, c)
 		if err != nil {
-			return o.unreachable(err)
+			return c.unreachable(err)
 		}
 		if err := o.show(w, p, s); err != nil {
 			return &exitError{exitVerdict, err}
@@ -232,7 +238,7 @@ func (o statusOptions) run(ctx context.Context, w io.Writer, p painter) error {
 		case err == nil:
 			err = o.show(w, p, s)
 		default:
-			err = o.showGone(w, p, o.unreachable(err))
+			err = o.showGone(w, p, c.unreachable(err))
 		}
 		if err != nil {
 			return &exitError{exitVerdict, err} // nobody can read it
@@ -245,8 +251,11 @@ func (o statusOptions) run(ctx context.Context, w io.Writer, p painter) error {
 	}
 }
 
-func (o statusOptions) unreachable(err error) error {
-	return impossible(fmt.Errorf("no sidecar answers on %s: %w; does it run, with admin there?", o.admin, err))
+func (c *adminClient) unreachable(err error) error {
+	if errors.Is(err, errNoToken) || errors.Is(err, errNoTLS) {
+		return impossible(fmt.Errorf("the sidecar at %s is not to be read: %w", c.to.addr, err))
+	}
+	return impossible(fmt.Errorf("no sidecar answers on %s: %w; does it run, with admin there?", c.to.addr, err))
 }
 
 // why is the first reason of those that count.

@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
 )
@@ -23,7 +22,7 @@ func runStatus(tb testing.TB, args ...string) (code int, out, errs string) {
 
 // What the sidecar knows of a real group is shown, before and after a failover.
 func TestStatusOfARealGroup(t *testing.T) {
-	g := redistest.New(t, redistest.Options{Quick: true, DownAfter: time.Second})
+	g := redistest.New(t, redistest.Options{Quick: true, DownAfter: calm})
 	s := startRun(t, g)
 	old := stable(t, g)
 	shows := func(want ...string) {

@@ -11,7 +11,6 @@ import (
 
 const (
 	shownFailovers = 3
-	soonDays       = 30 // a certificate that ends sooner is shown
 )
 
 // text is a snapshot for people.
@@ -145,10 +144,10 @@ func writeHold(b *strings.Builder, what string, h failover.HoldStatus) {
 // certificates writes those that have ended or will soon.
 func (s snapshot) certificates(b *strings.Builder, p painter) {
 	for _, c := range s.certs {
-		if c.Ends == nil || !c.Expired && c.Days > soonDays {
+		if c.Ends == nil || !c.Expired && !c.Soon {
 			continue
 		}
-		left := fmt.Sprintf("ends in %.0f days", c.Days)
+		left := fmt.Sprintf("ends in %d days", c.Days)
 		if c.Expired {
 			left = "has ended"
 		}

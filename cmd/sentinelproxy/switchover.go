@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sentinelproxy/sentinelproxy/control"
+	"github.com/sentinelproxy/sentinelproxy/internal/config"
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
@@ -29,6 +30,8 @@ type switchoverOptions struct {
 	control   string
 	admin     string
 	tokenFile string
+	trust     adminTrust
+	pin       string // file with the admin server's own certificate
 	json      bool
 }
 
@@ -61,13 +64,17 @@ called off or did not go as asked; 2 for wrong flags; 3 if it could not begin,
 with what to change.`,
 		Example: `  sentinelproxy switchover --control unix:/run/sentinelproxy/control.sock --dry-run
   sentinelproxy switchover --control unix:/run/sentinelproxy/control.sock --to 10.0.0.2:6379
-  sentinelproxy switchover --admin 127.0.0.1:9180 --token-file /run/secrets/control-token --strict`,
+  sentinelproxy switchover --admin 127.0.0.1:9180 --token-file /run/secrets/control-token --strict
+  sentinelproxy switchover --admin gateway-1:9180 --admin-ca-file ca.pem --token-file control-token`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.control == "" && o.admin == "" {
 				if o.control = lookup(environ, controlEnv); o.control == "off" {
 					o.control = ""
 				}
+			}
+			if o.pin == "" {
+				o.pin = lookup(environ, pinEnv)
 			}
 			c, req, err := o.client()
 			if err != nil {
@@ -86,9 +93,14 @@ with what to change.`,
 	f.StringVar(&o.control, "control", "", "the sidecar's control socket, unix:/path (default: $"+controlEnv+")")
 	f.StringVar(&o.admin, "admin", "", "the sidecar's admin server, host:port, instead of the socket; needs --token-file")
 	f.StringVar(&o.tokenFile, "token-file", "", "file with the control token, for --admin")
+	f.StringVar(&o.pin, pinFlag, "", "file with the admin server's own certificate, for TLS with --admin on the sidecar's machine (default: $"+pinEnv+")")
+	o.trust.addFlags(f)
 	f.BoolVar(&o.json, "json", false, "print each step and the result as a line of JSON")
 	return cmd
 }
+
+// pinEnv is the variable of pinFlag.
+const pinEnv = "SENTINELPROXY_ADMIN_TLS_CERT_FILE"
 
 // lookup returns a variable of the environment.
 func lookup(environ []string, name string) string {
@@ -116,7 +128,7 @@ func (o switchoverOptions) client() (*control.Client, topology.SwitchoverRequest
 		bad("--max-pause: want 0 or more, got %v", o.maxPause)
 	}
 	path, unix := strings.CutPrefix(o.control, "unix:")
-	var token string
+	var to adminAccess
 	switch {
 	case o.control != "" && o.admin != "":
 		bad("--control and --admin: want one of them")
@@ -136,13 +148,17 @@ func (o switchoverOptions) client() (*control.Client, topology.SwitchoverRequest
 		if err != nil {
 			bad("--token-file: %w", err)
 		}
-		token = strings.TrimRight(string(b), "\r\n")
+		token := strings.TrimRight(string(b), "\r\n")
+		to, err = o.trust.access(config.Admin{Listen: o.admin, Token: config.Secret(token), TLS: config.TLS{CertFile: o.pin}})
+		if err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, req, err
 	}
 	if o.admin != "" {
-		return control.NewClient(o.admin, token), req, nil
+		return control.NewClient(to.addr, to.token, to.tls), req, nil
 	}
 	return control.NewUnixClient(path), req, nil
 }

@@ -120,7 +120,12 @@ func limit(w config.Wait) route.Limit {
 	return route.After(w.For)
 }
 
+// denied is the commands that are refused as package proxy takes them: nil is the default
+// there, and here it is none.
+func denied(names []string) []string { return append([]string{}, names...) }
+
 func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error) {
+	log = log.With("master_name", m.Name) // the other parts do so themselves
 	auth := proxy.AuthPassthrough
 	if m.Auth == config.AuthNone {
 		auth = proxy.AuthNone
@@ -133,9 +138,10 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 	o := proxy.Options{
 		Group:        m.Name,
 		Loops:        m.Loops,
+		Linger:       h.linger,
 		Auth:         auth,
 		Dedicated:    m.Dedicated,
-		DenyCommands: slices.Concat([]string{}, m.Deny), // not nil, which is the default there
+		DenyCommands: denied(m.Deny),
 		Username:     m.Redis.User,
 		Password:     m.Redis.Password.Reveal(),
 		Report:       h.report,
@@ -144,6 +150,7 @@ func newServer(m config.Master, h serverHooks, log *slog.Logger) (server, error)
 		MaxUserPipes: m.MaxUserPipes,
 		Allow:        m.Allow,
 		IdleTimeout:  m.IdleTimeout.For,
+		SlowCommand:  m.SlowCommand.For,
 
 		ClientKeepalive: keepalive(m.Keepalive),
 		NodeKeepalive:   keepalive(m.RedisKeepalive),

@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"context"
 	"regexp"
 	"strings"
 	"testing"
@@ -50,7 +51,7 @@ func (l *lone) remove(t *testing.T) {
 
 func (l *lone) log(t *testing.T) string {
 	t.Helper()
-	out, _ := l.d.command(t.Context(), nil, "docker", "logs", l.id).CombinedOutput()
+	out, _ := l.d.command(context.WithoutCancel(t.Context()), nil, "docker", "logs", l.id).CombinedOutput()
 	return string(out)
 }
 
@@ -105,12 +106,24 @@ func (d *demo) testBadInput(t *testing.T) {
 	d.whole(t)
 	t.Run("the master's name is wrong", func(t *testing.T) {
 		l := d.run(t, d.network(t), append(d.sentinelFlags(), "--master", "nosuch"))
-		l.unready(t, `nosuch`)
+		l.unready(t, `none of the 3 Sentinels that answer knows this master.*nosuch`)
 		addr := strings.Fields(d.sentinel(t, "sentinel-1", "get-master-addr-by-name", "mymaster"))
 		for _, s := range sentinels() {
 			d.sentinel(t, s, "monitor", "nosuch", addr[0], "6379", "2")
 			defer d.sentinel(t, s, "remove", "nosuch")
 		}
+		l.ready(t)
+	})
+	t.Run("the Sentinel's name is wrong", func(t *testing.T) {
+		l := d.run(t, d.network(t), []string{"--sentinel", "late:26379"})
+		l.unready(t, `no Sentinel answers.*late`)
+		side := strings.TrimSpace(docker(t, "network", "create", d.project+"-side")) // where there is one of that name
+		defer docker(t, "network", "rm", side)
+		docker(t, "network", "connect", side, l.id)
+		defer l.remove(t)
+		sentinel := d.container(t, "sentinel-1")
+		docker(t, "network", "connect", "--alias", "late", side, sentinel)
+		defer docker(t, "network", "disconnect", side, sentinel)
 		l.ready(t)
 	})
 	t.Run("the password is wrong", func(t *testing.T) {
@@ -153,7 +166,7 @@ func (d *demo) testUnreachable(t *testing.T) {
 	d.whole(t)
 	d.do(t, "stop", "-t", "5", "redis-a", "redis-b", "redis-c")
 	l := d.run(t, d.network(t), d.sentinelFlags())
-	l.unready(t, `mymaster: `)
+	l.unready(t, `mymaster: .* does not answer: `)
 	if code, _ := get(t, "http://"+d.gateway+"/hello", ""); code != 200 {
 		t.Errorf("/hello: %d; want 200: the gateway lives", code)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -28,12 +27,13 @@ const patience = 2 * time.Minute
 
 // demo is a project of docker-compose.yml under a name, a network and ports of its own.
 type demo struct {
-	compose []string
-	project string
-	environ []string
-	net     string
-	gateway string // host:port
-	admin   string
+	compose    []string
+	project    string
+	environ    []string
+	net        string
+	gateway    string // host:port
+	admin      string
+	prometheus string
 }
 
 // newDemo chooses what no other project has. Nothing runs yet; everything is removed
@@ -56,7 +56,7 @@ func newDemo(t *testing.T) *demo {
 	} {
 		d.environ = append(d.environ, name+"="+ports[i])
 	}
-	d.gateway, d.admin = "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1]
+	d.gateway, d.admin, d.prometheus = "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1], "127.0.0.1:"+ports[4]
 	t.Cleanup(func() {
 		if t.Failed() {
 			out, _ := d.command(context.WithoutCancel(t.Context()), nil, d.args("ps")...).CombinedOutput()
@@ -477,10 +477,11 @@ func waitFor(t *testing.T, want string, seen *string, ok func() bool) {
 func docker(t *testing.T, args ...string) string {
 	t.Helper()
 	var errs bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), "docker", args...)
+	// When the test ends it must still work: its context is over by then.
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "docker", args...)
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil {
 		t.Fatalf("docker %v: %v\n%s", args, err, errs.String())
 	}
 	return string(out)

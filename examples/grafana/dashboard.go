@@ -47,7 +47,7 @@ func rows() []row {
 			}, 0, true},
 		}},
 		{"What clients feel", []graph{
-			{"Commands", "", "ops", []line{
+			{"Commands", "Answered, with an error or without.", "ops", []line{
 				{`sum by (master_name) (rate(sentinelproxy_commands_total{SEL}[$__rate_interval]))`, "{{master_name}}"},
 			}, 0, false},
 			{"Commands that wait", "For a master, at the moment.", "short", []line{
@@ -68,6 +68,30 @@ func rows() []row {
 			{"Sent again", "", "ops", []line{
 				{`sum by (master_name) (rate(sentinelproxy_resends_total{SEL}[$__rate_interval]))`, "{{master_name}} resends"},
 				{`sum by (master_name) (rate(sentinelproxy_repeated_writes_total{SEL}[$__rate_interval]))`, "{{master_name}} writes that may have run"},
+			}, 0, false},
+		}},
+		{"Commands by name", []graph{
+			{"Rate", "The ten that are sent most.", "ops", []line{
+				{`topk(10, sum by (master_name, command) (rate(sentinelproxy_commands_total{SEL}[$__rate_interval])))`, "{{master_name}} {{command}}"},
+			}, 0, false},
+			{"Slowest", "99th percentile, with waits for a master: the ten highest.", "s", []line{
+				{
+					`topk(10, histogram_quantile(0.99, sum by (le, master_name, command) (rate(sentinelproxy_command_duration_seconds_bucket{SEL}[$__rate_interval]))))`,
+					"{{master_name}} {{command}}",
+				},
+			}, 0, false},
+			{"Latency", "Of all commands but those that are meant to wait.", "s", []line{
+				{`histogram_quantile(0.5, sum by (le, master_name) (rate(sentinelproxy_command_duration_seconds_bucket{command!~"b.*(pop|push|move).*|xread.*|wait.*", SEL}[$__rate_interval])))`, "{{master_name}} p50"},
+				{`histogram_quantile(0.99, sum by (le, master_name) (rate(sentinelproxy_command_duration_seconds_bucket{command!~"b.*(pop|push|move).*|xread.*|wait.*", SEL}[$__rate_interval])))`, "{{master_name}} p99"},
+			}, 0, false},
+			{"Errors by command", "", "ops", []line{
+				{`sum by (master_name, command) (rate(sentinelproxy_commands_total{outcome="error", SEL}[$__rate_interval])) > 0`, "{{master_name}} {{command}}"},
+			}, 0, false},
+			{"Errors by kind", "The word that they begin with.", "ops", []line{
+				{`sum by (master_name, error) (rate(sentinelproxy_error_replies_total{SEL}[$__rate_interval])) > 0`, "{{master_name}} {{error}}"},
+			}, 0, false},
+			{"Slow commands", "Slower than slow_command; the log has them.", "ops", []line{
+				{`sum by (master_name, outcome) (rate(sentinelproxy_slow_commands_total{SEL}[$__rate_interval]))`, "{{master_name}} {{outcome}}"},
 			}, 0, false},
 		}},
 		{"Failovers", []graph{
@@ -113,6 +137,9 @@ func rows() []row {
 			{"Connections to Redis", "", "short", []line{
 				{`sum by (master_name, use) (sentinelproxy_backend_connections{SEL})`, "{{master_name}} {{use}}"},
 			}, 0, false},
+			{"Clients that got a connection of their own", "", "ops", []line{
+				{`sum by (master_name, reason) (rate(sentinelproxy_pins_total{SEL}[$__rate_interval])) > 0`, "{{master_name}} {{reason}}"},
+			}, 0, false},
 			{"Clients turned away or cut off", "", "ops", []line{
 				{`sum by (master_name, reason) (rate(sentinelproxy_client_connections_refused_total{SEL}[$__rate_interval]))`, "{{master_name}} refused: {{reason}}"},
 				{`sum by (master_name, class, limit) (rate(sentinelproxy_client_output_cut_total{SEL}[$__rate_interval]))`, "{{master_name}} did not read: {{class}} {{limit}}"},
@@ -130,8 +157,9 @@ func rows() []row {
 			{"Memory", "", "bytes", []line{
 				{`process_resident_memory_bytes{PROC}`, "{{instance}}"},
 			}, 0, false},
-			{"Bytes", "Of clients and masters together.", "Bps", []line{
-				{`sum by (instance, direction) (rate(sentinelproxy_bytes_total{SEL}[$__rate_interval]))`, "{{instance}} {{direction}}"},
+			{"Bytes", "In is what is read, out what is written.", "Bps", []line{
+				{`sum by (instance, direction) (rate(sentinelproxy_client_bytes_total{SEL}[$__rate_interval]))`, "{{instance}} clients {{direction}}"},
+				{`sum by (instance, direction) (rate(sentinelproxy_backend_bytes_total{SEL}[$__rate_interval]))`, "{{instance}} Redis {{direction}}"},
 			}, 0, false},
 			{"Certificates", "Time until the first of a chain ends.", "s", []line{
 				{`min by (master_name, cert_role, source) (sentinelproxy_certificate_not_after_timestamp_seconds{SEL}) - time()`, "{{cert_role}} {{source}}"},

@@ -4,11 +4,14 @@ package prometheus
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/sentinelproxy/sentinelproxy/internal/certtest"
 	"github.com/sentinelproxy/sentinelproxy/internal/metricspage"
 )
 
@@ -106,5 +109,80 @@ func TestPromtool(t *testing.T) {
 		if out, err := exec.CommandContext(t.Context(), tool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
+	}
+}
+
+// The job that stands in comments is good, too, with the files that it names.
+func TestCommentedJob(t *testing.T) {
+	tool := metricspage.Tool(t, "promtool")
+	b, err := os.ReadFile("prometheus.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	text, jobs := strings.ReplaceAll(string(b), "  # ", "  "), strings.Count(string(b), "# - job_name")
+	if jobs != 1 {
+		t.Errorf("%d jobs in comments; want one", jobs)
+	}
+	text = strings.ReplaceAll(text, "/etc/prometheus/", dir+"/")
+	pem := string(certtest.MustCA(t).PEM)
+	for name, text := range map[string]string{"prometheus.yml": text, "rules.yml": "groups: []\n", "admin-token": "a token\n", "admin-ca.crt": pem} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.CommandContext(t.Context(), tool, "check", "config", filepath.Join(dir, "prometheus.yml")).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s\n%s", err, out, text)
+	}
+}
+
+// What the guides show of Prometheus' files is good where it belongs, and speaks of
+// metrics that there are.
+func TestGuides(t *testing.T) {
+	tool := metricspage.Tool(t, "promtool")
+	page, err := metricspage.Read("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	indent := func(text string) string { return strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n    ") }
+	block := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```")
+	checked := map[string]int{}
+	for _, name := range []string{"tls", "operations", "metrics", "events", "kubernetes"} {
+		b, err := os.ReadFile("../../docs/" + name + ".md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range block.FindAllStringSubmatch(string(b), -1) {
+			var text string
+			var args []string
+			switch {
+			case strings.HasPrefix(m[1], "- alert:"), strings.HasPrefix(m[1], "- record:"):
+				args, text = []string{"check", "rules"}, "groups:\n- name: guide\n  rules:\n    "+indent(m[1])+"\n"
+				var r rules
+				if err := yaml.Unmarshal([]byte(text), &r); err != nil {
+					t.Fatalf("%s.md: %v\n%s", name, err, text)
+				}
+				for _, rule := range r.Groups[0].Rules {
+					for _, wrong := range metricspage.Check(page, nil, rule.Expr) {
+						t.Errorf("%s.md: %s%s: %s", name, rule.Record, rule.Alert, wrong)
+					}
+				}
+			case strings.HasPrefix(m[1], "scheme:"):
+				args, text = []string{"check", "config", "--syntax-only"}, "scrape_configs:\n  - job_name: guide\n    "+indent(m[1])+"\n"
+			default:
+				continue
+			}
+			checked[args[1]]++
+			file := filepath.Join(t.TempDir(), "guide.yml")
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.CommandContext(t.Context(), tool, append(args, file)...).CombinedOutput(); err != nil {
+				t.Errorf("%s.md: %v\n%s\n%s", name, err, out, text)
+			}
+		}
+	}
+	if checked["rules"] == 0 || checked["config"] == 0 {
+		t.Errorf("found %v; are they written otherwise now?", checked)
 	}
 }

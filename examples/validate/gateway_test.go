@@ -65,6 +65,9 @@ func readGateway(t *testing.T, dir string) gateway {
 		more: map[string]map[string][]byte{
 			"sentinelproxy-passwords": {"redis-password": []byte("a\n"), "sentinel-password": []byte("b\n")},
 			"redis-tls":               {"tls.crt": pair.Cert, "tls.key": pair.Key, "ca.crt": ca.PEM},
+
+			"sentinelproxy-admin-token": {"token": []byte("a token of the test\n")},
+			"sentinelproxy-admin-tls":   {"tls.crt": pair.Cert, "tls.key": pair.Key, "ca.crt": ca.PEM},
 		},
 	}
 	if g.sidecar.Args[0] != "run" {
@@ -115,12 +118,12 @@ func TestSidecar(t *testing.T) {
 		if c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways {
 			t.Error("without restartPolicy: Always the gateway would never start")
 		}
-		_, port, err := net.SplitHostPort(g.cfg.Admin)
+		host, port, err := net.SplitHostPort(g.cfg.Admin.Probes)
 		if err != nil {
-			t.Fatalf("admin %q: %v", g.cfg.Admin, err)
+			t.Fatalf("admin.probes %q: %v", g.cfg.Admin.Probes, err)
 		}
-		if host, _, _ := net.SplitHostPort(g.cfg.Admin); host != "" {
-			t.Errorf("admin listens on %q, where the kubelet does not come", host)
+		if host != "" {
+			t.Errorf("admin.probes listens on %q, where the kubelet does not come", host)
 		}
 		for path, p := range map[string]*corev1.Probe{"/startupz": c.StartupProbe, "/livez": c.LivenessProbe, "/readyz": c.ReadinessProbe} {
 			if p == nil || p.HTTPGet == nil || p.HTTPGet.Path != path {
@@ -129,11 +132,14 @@ func TestSidecar(t *testing.T) {
 			if got := portOf(c, p.HTTPGet.Port.String()); strconv.Itoa(int(got)) != port {
 				t.Errorf("%s is asked at port %d; the sidecar answers at %s", path, got, port)
 			}
-			if code := askAdmin(t, path); code != http.StatusOK {
+			if code := ask(t, forProbes, path); code != http.StatusOK {
 				t.Errorf("the sidecar answers %s with %d", path, code)
 			}
 		}
-		if code := askAdmin(t, "/nonsense"); code != http.StatusNotFound {
+		if code := ask(t, forProbes, "/metrics"); code != http.StatusNotFound {
+			t.Errorf("the sidecar answers the kubelet, and everybody, /metrics with %d", code)
+		}
+		if code := ask(t, forProbes, "/nonsense"); code != http.StatusNotFound {
 			t.Errorf("the sidecar answers /nonsense with %d", code)
 		}
 		// A loop counts as standing still after 5 s; a failover takes down-after, some
@@ -167,16 +173,20 @@ func (readyGroup) Checks() []topology.Check         { return []topology.Check{{N
 func (readyGroup) Status(context.Context) any       { return nil }
 func (readyGroup) Clients(context.Context, int) any { return nil }
 
-// askAdmin asks the sidecar's own admin server, as the kubelet does: by an address.
-func askAdmin(t *testing.T, path string) int {
+// forProbes and forAll put a listener where the sidecar's own server has it.
+func forProbes(o *health.Options, ln net.Listener) { o.Probes = ln }
+func forAll(o *health.Options, ln net.Listener)    { o.Listener = ln }
+
+// ask asks the sidecar's own server, as the kubelet and Prometheus do: by an address.
+func ask(t *testing.T, at func(*health.Options, net.Listener), path string) int {
 	t.Helper()
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := health.New(health.Options{
-		Listener: ln, Groups: []health.Group{readyGroup{}}, Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
-	})
+	o := health.Options{Groups: []health.Group{readyGroup{}}, Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)}
+	at(&o, ln)
+	s, err := health.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,14 +364,30 @@ func TestNetworkPolicies(t *testing.T) {
 			if e.Port != nil {
 				port = *e.Port
 			}
+			// It sends a token of a Secret that the sidecar reads, and checks its certificate.
+			if e.Scheme == nil || !strings.EqualFold(string(*e.Scheme), "https") || e.Authorization == nil || e.Authorization.Credentials == nil ||
+				e.TLSConfig == nil || e.TLSConfig.CA.Secret == nil || e.TLSConfig.ServerName == nil || e.TLSConfig.InsecureSkipVerify != nil {
+				t.Errorf("Prometheus sends no token, or checks no certificate: %+v", e)
+			} else if token, ca := e.Authorization.Credentials, e.TLSConfig.CA.Secret; !mounts(g.pod.Spec, token.Name) || !mounts(g.pod.Spec, ca.Name) ||
+				filepath.Base(g.cfg.Admin.TokenFile) != token.Key {
+				t.Errorf("Prometheus has the token of %s and the authority of %s, which the sidecar does not mount", token.Name, ca.Name)
+			}
+			if _, admin, err := net.SplitHostPort(g.cfg.Admin.Listen); err != nil || strconv.Itoa(int(portOf(g.sidecar, port))) != admin {
+				t.Errorf("Prometheus asks at port %q; the admin server listens on %s", port, g.cfg.Admin.Listen)
+			}
 			if portOf(g.sidecar, port) == 0 || !ingress[port] {
 				t.Errorf("Prometheus asks at port %q, which the sidecar does not have or the policies do not let in to", port)
 			}
-			if code := askAdmin(t, e.Path); code != http.StatusOK {
+			if code := ask(t, forAll, e.Path); code != http.StatusOK {
 				t.Errorf("the sidecar answers %s with %d", e.Path, code)
 			}
 		}
 	})
+}
+
+// mounts reports whether a pod has a volume of a Secret.
+func mounts(p corev1.PodSpec, secret string) bool {
+	return slices.ContainsFunc(p.Volumes, func(v corev1.Volume) bool { return v.Secret != nil && v.Secret.SecretName == secret })
 }
 
 // A changed configuration is a rollout, and changed passwords are none.
@@ -371,7 +397,7 @@ func TestNames(t *testing.T) {
 			if v.ConfigMap != nil && !strings.HasPrefix(v.ConfigMap.Name, "sentinelproxy-") {
 				t.Errorf("the ConfigMap %s has no hash in its name", v.ConfigMap.Name)
 			}
-			if v.Secret != nil && v.Secret.SecretName != "sentinelproxy-passwords" && v.Secret.SecretName != "redis-tls" {
+			if v.Secret != nil && !slices.Contains([]string{"sentinelproxy-passwords", "redis-tls", "sentinelproxy-admin-token", "sentinelproxy-admin-tls"}, v.Secret.SecretName) {
 				t.Errorf("the Secret %s is not the one that is kept up to date", v.Secret.SecretName)
 			}
 		}

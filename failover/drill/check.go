@@ -69,7 +69,7 @@ func Check(h History, f Final, switches []Switch) Findings {
 	}
 	c.queue()
 	c.messages()
-	c.out.Registers = checkRegisters(h, switches, registerPatience)
+	c.out.Registers = checkRegisters(h, switches)
 	for _, s := range c.out.Registers.Samples {
 		c.sample("%s", s)
 	}

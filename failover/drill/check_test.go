@@ -211,42 +211,11 @@ func TestRegisters(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := checkRegisters(History{Clients: [][]Op{tt.a, tt.b}}, tt.switches, registerPatience)
+			got := checkRegisters(History{Clients: [][]Op{tt.a, tt.b}}, tt.switches)
 			got.Samples = nil
 			if got, want := textOf(t, got), textOf(t, tt.want); got != want {
 				t.Errorf("found %s; want %s", got, want)
 			}
 		})
-	}
-}
-
-// A register that cannot be judged in time counts as bad.
-func TestRegisterUndecided(t *testing.T) {
-	var clients [][]Op
-	for c := range 14 { // all at once, and one read of what nobody wrote: every order must be tried
-		clients = append(clients, []Op{{Kind: OpRegWrite, Arg: int64(c + 1), End: time.Hour, Outcome: OK}})
-	}
-	clients = append(clients, []Op{
-		{Kind: OpRegRead, Got: 99, Begin: 2 * time.Hour, End: 3 * time.Hour, Outcome: OK},
-	})
-	got := checkRegisters(History{Clients: clients}, nil, time.Microsecond)
-	if got.Bad() != 1 {
-		t.Errorf("found %+v; want one bad register", got)
-	}
-}
-
-// A whole that is not decided in time is no fault where its parts are right, each
-// by itself: 22 writes at once that nobody read, then a crash.
-func TestRegisterUndecidedAndExcused(t *testing.T) {
-	var clients [][]Op
-	for c := range 22 {
-		clients = append(clients, []Op{{Kind: OpRegWrite, Arg: int64(c + 1), End: time.Second / 2, Outcome: OK}})
-	}
-	clients = append(clients, []Op{
-		{Kind: OpRegRead, Got: 99, Begin: 2 * time.Second, End: 3 * time.Second, Outcome: OK},
-	})
-	got := checkRegisters(History{Clients: clients}, crashAt1000(), 100*time.Millisecond)
-	if got.Rewound != 1 || got.Bad() != 0 {
-		t.Errorf("found %+v; want one that holds in parts", got)
 	}
 }

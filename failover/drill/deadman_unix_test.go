@@ -24,7 +24,7 @@ func TestInterruptedCutEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	g := &farGroup{r: Remote{
-		CutCmd:  "touch " + began + "; echo $$ > " + dir + "/pid; echo go | { sleep 60; touch " + state + "; }",
+		CutCmd:  "echo $$ > " + dir + "/pid; touch " + began + "; echo go | { sleep 60; touch " + state + "; }",
 		HealCmd: "rm -f " + state,
 	}}
 	ended := make(chan error, 1) // one value: never full

@@ -46,7 +46,7 @@ svg text{font:11px system-ui,sans-serif;fill:#57606a}.ok{fill:#2f81f7}.err{fill:
 <tr><td>fenced</td>{{range .Columns}}<td>{{thousands .Fenced}}</td>{{end}}</tr>
 <tr><td>stale reads</td>{{range .Columns}}<td>{{thousands .StaleReads}}</td>{{end}}</tr>
 <tr><td>out of order</td>{{range .Columns}}<td>{{thousands .Disorder}}</td>{{end}}</tr>
-<tr><td>registers not linearizable</td>{{range .Columns}}<td>{{.Registers.Bad}} of {{.Registers.Checked}}</td>{{end}}</tr>
+<tr><td>registers not linearizable</td>{{range .Columns}}<td>{{.Registers.Illegal}} of {{.Registers.Checked}}</td>{{end}}</tr>
 <tr><td>longest pause of a client</td>{{range .Columns}}<td>{{millis .Pace.LongestPauseMS}}</td>{{end}}</tr>
 <tr><td>p50 / p99 / p99.9</td>{{range .Columns}}<td>{{millis .Pace.P50MS}} / {{millis .Pace.P99MS}} / {{millis .Pace.P999MS}}</td>{{end}}</tr>
 </table>

@@ -185,7 +185,7 @@ func TestCheckAcceptsCorrectStores(t *testing.T) {
 		ops := schedule(rng)
 		f := simulate(rng, ops, crash, -1)
 		got := Check(History{Clients: ops, Took: simLength}, cut(f), crash)
-		bad := got.Lost.Unexplained() + got.Duplicated + got.RefusedExecuted + got.StaleReads + got.Disorder + got.Registers.Bad()
+		bad := got.Lost.Unexplained() + got.Duplicated + got.RefusedExecuted + got.StaleReads + got.Disorder + got.Registers.Illegal
 		if bad > 0 {
 			t.Fatalf("seed %d: %+v", seed, got)
 		}

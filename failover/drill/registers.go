@@ -1,13 +1,12 @@
 package drill
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
 	"time"
-
-	"github.com/anishathalye/porcupine"
 )
 
 // Registers says whether the registers that all clients shared behaved as one
@@ -16,101 +15,59 @@ type Registers struct {
 	Checked int `json:"checked"`
 	// Rewound hold only where each side of a lossy switch is judged for itself: a
 	// write that was not replicated was undone by it.
-	Rewound   int      `json:"rewound"`
-	Illegal   int      `json:"illegal"`   // no order of the commands explains what was read
-	Undecided int      `json:"undecided"` // not decided in time: counted as bad
-	Samples   []string `json:"-"`
+	Rewound int      `json:"rewound"`
+	Illegal int      `json:"illegal"` // no order of the commands explains what was read
+	Samples []string `json:"-"`
 }
 
-// Bad returns how many are not known to be right.
-func (r Registers) Bad() int { return r.Illegal + r.Undecided }
-
-// registerPatience bounds each search for one register.
-const registerPatience = 10 * time.Second
-
-// checkRegisters judges each register by itself.
-func checkRegisters(h History, switches []Switch, patience time.Duration) Registers {
-	ops := make(map[uint32][]clientOp)
-	for client, all := range h.Clients {
+// checkRegisters judges each register by itself. No two writes of a register may
+// be of one value, and none of 0.
+func checkRegisters(h History, switches []Switch) Registers {
+	ops := make(map[uint32][]Op)
+	for _, all := range h.Clients {
 		for _, op := range all {
-			if op.Kind == OpRegWrite || op.Kind == OpRegRead {
-				ops[op.Key] = append(ops[op.Key], clientOp{op, client})
+			if op.Kind == OpRegWrite || op.Kind == OpRegRead && op.Outcome == OK {
+				ops[op.Key] = append(ops[op.Key], op)
 			}
 		}
 	}
 	var r Registers
 	for _, key := range slices.Sorted(maps.Keys(ops)) {
 		r.Checked++
-		usable := usableOps(ops[key])
-		verdict := linear(usable, registerState{known: true}, patience)
-		// Where an undone write is excused it does not matter whether the whole is
-		// illegal or not decided: finding that it is takes all orders of all commands
-		// that were held at the same time.
-		if verdict != porcupine.Ok && holdsInParts(usable, switches, patience) {
+		why := nonlinear(ops[key], true)
+		switch {
+		case why == "":
+		case holdsInParts(ops[key], switches):
 			r.Rewound++
-			continue
-		}
-		switch verdict {
-		case porcupine.Ok:
-		case porcupine.Illegal:
+		default:
 			r.Illegal++
-			r.Samples = append(r.Samples, fmt.Sprintf("register %d: no order of its %d commands explains what was read", key, len(usable)))
-		case porcupine.Unknown:
-			r.Undecided++
-			r.Samples = append(r.Samples, fmt.Sprintf("register %d: not decided within %v", key, patience))
+			r.Samples = append(r.Samples, fmt.Sprintf("register %d: %s", key, why))
 		}
 	}
 	return r
 }
 
-// clientOp is a command and who sent it.
-type clientOp struct {
-	Op
-
-	client int
-}
-
-// usableOps leaves out what says nothing: refused commands, reads without an
-// answer, and writes in doubt whose value nobody ever read. Such a write can be
-// put at the very end of any order, so it never excuses or accuses another; left
-// in, each doubles the search.
-func usableOps(all []clientOp) []clientOp {
-	read := make(map[int64]bool)
-	for _, op := range all {
-		if op.Kind == OpRegRead && op.Outcome == OK {
-			read[op.Got] = true
-		}
-	}
-	var usable []clientOp
-	for _, op := range all {
-		if op.Outcome == OK || op.Kind == OpRegWrite && op.Outcome.ambiguous() && read[op.Arg] {
-			usable = append(usable, op)
-		}
-	}
-	return usable
-}
-
 // holdsInParts judges the parts between lossy switches for themselves. What a
 // register holds after such a switch is not known until it is read or written.
-func holdsInParts(ops []clientOp, switches []Switch, patience time.Duration) bool {
-	from, state, cuts := time.Duration(math.MinInt64), registerState{known: true}, 0
+func holdsInParts(ops []Op, switches []Switch) bool {
+	from, known, cuts := time.Duration(math.MinInt64), true, 0
 	for _, s := range switches {
 		if !s.Lossy {
 			continue
 		}
 		cuts++
-		if linear(part(ops, from, s.Promoted), state, patience) != porcupine.Ok {
+		if nonlinear(part(ops, from, s.Promoted), known) != "" {
 			return false
 		}
-		from, state = s.Promoted, registerState{}
+		from, known = s.Promoted, false
 	}
-	return cuts > 0 && linear(part(ops, from, math.MaxInt64), state, patience) == porcupine.Ok
+	return cuts > 0 && nonlinear(part(ops, from, math.MaxInt64), known) == ""
 }
 
 // part returns the commands answered after from and begun before to. A write in
 // doubt may take effect in any later part.
-func part(ops []clientOp, from, to time.Duration) []clientOp {
-	var some []clientOp
+func part(ops []Op, from, to time.Duration) []Op {
+	var some []Op
 	for _, op := range ops {
 		if op.Begin < to && (op.End > from || op.Outcome.ambiguous()) && (op.End <= to || op.Outcome != OK) {
 			some = append(some, op)
@@ -124,33 +81,126 @@ func part(ops []clientOp, from, to time.Duration) []clientOp {
 	return some
 }
 
-// registerState is what a register holds; 0 is nothing.
-type registerState struct {
-	known bool
-	value int64
+// A zone is when a register must have held a value: from the earliest end of a
+// command that wrote or read it to the latest begin of one. Where the end is the
+// later of the two, any moment between them will do.
+//
+// Source: P. B. Gibbons and E. Korach, Testing Shared Memories, SIAM Journal on
+// Computing 26(4), 1997, section 4: where each value is written once, zones decide
+// linearizability in the time of a sort.
+type zone struct {
+	value        int64
+	written      bool
+	began        time.Duration // the write
+	firstRead    time.Duration // the earliest end of a read
+	from, to     time.Duration // earliest end, latest begin
+	fromOp, toOp Op            // the commands of these two
 }
 
-// linear looks for an order that explains ops, starting from state.
-func linear(ops []clientOp, state registerState, patience time.Duration) porcupine.CheckResult {
-	history := make([]porcupine.Operation, 0, len(ops))
+func newZone(value int64) *zone {
+	return &zone{value: value, firstRead: math.MaxInt64, from: math.MaxInt64, to: math.MinInt64}
+}
+
+// forward reports whether there is a time at which the register must hold the value.
+func (z *zone) forward() bool { return z.from < z.to }
+
+func (z *zone) add(op Op) {
+	end := op.End
+	switch {
+	case op.Kind == OpRegRead:
+		z.firstRead = min(z.firstRead, end)
+	case op.Outcome.ambiguous():
+		end = math.MaxInt64 // executed at any time since, or never
+		fallthrough
+	default:
+		z.written, z.began = true, op.Begin
+	}
+	if end < z.from {
+		z.from, z.fromOp = end, op
+	}
+	if op.Begin > z.to {
+		z.to, z.toOp = op.Begin, op
+	}
+}
+
+// nonlinear returns why no order of ops explains what was read, or "" if one does.
+// A register holds 0 (nothing) at first, where that is known; else any one value.
+func nonlinear(ops []Op, known bool) string {
+	zones := make(map[int64]*zone)
 	for _, op := range ops {
-		o := porcupine.Operation{ClientId: op.client, Input: op.Op, Call: int64(op.Begin), Output: op.Got, Return: int64(op.End)}
-		if op.Outcome.ambiguous() {
-			o.Return = math.MaxInt64
-		}
-		history = append(history, o)
-	}
-	model := porcupine.Model{
-		Init: func() any { return state },
-		Step: func(state, input, output any) (bool, any) {
-			s, _ := state.(registerState)
-			op, _ := input.(Op)
-			got, _ := output.(int64)
-			if op.Kind == OpRegWrite {
-				return true, registerState{true, op.Arg}
+		value := op.Got
+		if op.Kind == OpRegWrite {
+			if op.Outcome == Refused {
+				continue // not executed: who reads it reads what nobody wrote
 			}
-			return !s.known || s.value == got, registerState{true, got}
-		},
+			value = op.Arg
+		}
+		if zones[value] == nil {
+			zones[value] = newZone(value)
+		}
+		zones[value].add(op)
 	}
-	return porcupine.CheckOperationsTimeout(model, history, patience)
+	sorted := slices.SortedFunc(maps.Values(zones), func(a, b *zone) int { return cmp.Compare(a.value, b.value) })
+	if why := origins(sorted, known); why != "" {
+		return why
+	}
+	slices.SortStableFunc(sorted, func(a, b *zone) int { return cmp.Compare(a.from, b.from) })
+	return overlaps(sorted)
+}
+
+// origins returns which value was read before it was written, or though nobody
+// wrote it. What the register held at first was written before all else.
+func origins(zones []*zone, known bool) string {
+	var first *zone
+	for _, z := range zones {
+		switch {
+		case z.written && z.firstRead < z.began:
+			return fmt.Sprintf("%d was read at %v and not written before %v", z.value, z.firstRead, z.began)
+		case z.written:
+		case known && z.value != 0:
+			return fmt.Sprintf("%d was read at %v, and nobody wrote it", z.value, z.firstRead)
+		case first != nil:
+			return fmt.Sprintf("%d and %d were read, and nobody wrote either", first.value, z.value)
+		default:
+			first = z
+		}
+	}
+	if first != nil {
+		first.from = math.MinInt64
+	}
+	return ""
+}
+
+// overlaps returns which two of the zones, sorted by where they begin, exclude each
+// other: each of the two values must have been there before the other.
+func overlaps(zones []*zone) string {
+	var last *zone // the last forward one; those before it end where it begins or earlier
+	for _, z := range zones {
+		if last != nil && z.from < last.to && last.from < z.to {
+			return fmt.Sprintf("it held %d by %s and still by %s; in between it held %d by %s",
+				last.value, last.fromText(), regText(last.toOp), z.value, z.fromText())
+		}
+		if z.forward() {
+			last = z
+		}
+	}
+	return ""
+}
+
+func (z *zone) fromText() string {
+	if z.from == math.MinInt64 {
+		return "the beginning"
+	}
+	return regText(z.fromOp)
+}
+
+// regText says what a command on a register was.
+func regText(op Op) string {
+	switch {
+	case op.Kind == OpRegRead:
+		return fmt.Sprintf("a read from %v to %v", op.Begin, op.End)
+	case op.Outcome.ambiguous():
+		return fmt.Sprintf("a write in doubt of %v", op.Begin)
+	}
+	return fmt.Sprintf("a write from %v to %v", op.Begin, op.End)
 }

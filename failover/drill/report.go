@@ -137,7 +137,6 @@ func (f Findings) plus(o Findings) Findings {
 	f.Registers.Checked += o.Registers.Checked
 	f.Registers.Rewound += o.Registers.Rewound
 	f.Registers.Illegal += o.Registers.Illegal
-	f.Registers.Undecided += o.Registers.Undecided
 	f.Published += o.Published
 	f.Received += o.Received
 	f.Losses = slices.Concat(f.Losses, o.Losses)

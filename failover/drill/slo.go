@@ -53,7 +53,7 @@ func objectives() []objective {
 		{maxRefusedRan, "refused and executed all the same", func(c Column) float64 { return float64(c.RefusedExecuted) }},
 		{maxStaleReads, "stale reads", func(c Column) float64 { return float64(c.StaleReads) }},
 		{maxDisorder, "out of order", func(c Column) float64 { return float64(c.Disorder) }},
-		{maxNonlinear, "registers not linearizable", func(c Column) float64 { return float64(c.Registers.Bad()) }},
+		{maxNonlinear, "registers not linearizable", func(c Column) float64 { return float64(c.Registers.Illegal) }},
 		{maxPause, "ms longest pause", func(c Column) float64 { return c.Pace.LongestPauseMS }},
 		{maxRecovery, "ms until clients were served again", func(c Column) float64 { return c.RecoveryMS }},
 		{maxBadAnswers, "HTTP answers that were not as expected", func(c Column) float64 { return float64(c.probed.Bad) }},

@@ -63,7 +63,7 @@ func (r Report) table(b *strings.Builder) {
 	number("stale reads", func(c Column) int { return c.StaleReads })
 	number("out of order", func(c Column) int { return c.Disorder })
 	row("registers linearizable", func(_ int, c Column) string {
-		return fmt.Sprintf("%d of %d", c.Registers.Checked-c.Registers.Bad(), c.Registers.Checked)
+		return fmt.Sprintf("%d of %d", c.Registers.Checked-c.Registers.Illegal, c.Registers.Checked)
 	})
 	row("messages arrived", func(_ int, c Column) string {
 		return fmt.Sprintf("%s of %s", thousands(c.Received), thousands(c.Published))

@@ -60,7 +60,8 @@ func (m *Machine) Nodes() []NodeSeen {
 	return all
 }
 
-// Degraded returns, as phrases, what is wrong though commands may well flow.
+// Degraded returns, as phrases, what is wrong though commands may well flow: of nodes
+// first what is wrong with the one that the Sentinels call master.
 func (m *Machine) Degraded() []string {
 	var why []string
 	switch {
@@ -68,6 +69,8 @@ func (m *Machine) Degraded() []string {
 		why = append(why, "no Sentinel has been asked yet")
 	case m.obs.Answering == 0:
 		why = append(why, "no Sentinel answers")
+	case m.obs.Master == "":
+		why = append(why, fmt.Sprintf("none of the %d Sentinels that answer knows this master", m.obs.Answering))
 	case !m.obs.Agreed:
 		why = append(why, fmt.Sprintf("no majority: %d of %d known Sentinels name %s at epoch %d",
 			m.obs.Support, m.obs.Known, m.obs.Master, m.obs.Epoch))
@@ -88,7 +91,11 @@ func (m *Machine) Degraded() []string {
 			why = append(why, fmt.Sprintf("the claim of Sentinel %s is ignored: %s at epoch %d", v.Sentinel, p.addr, p.epoch))
 		}
 	}
-	for _, a := range m.watched {
+	nodes := m.watched
+	if i := slices.Index(nodes, m.obs.Master); i > 0 {
+		nodes = slices.Concat(nodes[i:i+1], nodes[:i], nodes[i+1:])
+	}
+	for _, a := range nodes {
 		n := m.nodes[a]
 		switch {
 		case n == nil || !n.probed:

@@ -167,7 +167,7 @@ func record(t *testing.T) {
 		must(t, err)
 		recordOne(t, name, string(node.Addr()), talk)
 	}
-	g := redistest.New(t, redistest.Options{Replicas: 1, Sentinels: 2})
+	g := redistest.New(t, redistest.Options{Replicas: 1, Sentinels: 2, DownAfter: time.Minute})
 	for name, talk := range recordedSentinel(g.Name()) {
 		recordOne(t, name, string(g.SentinelAddrs()[0]), talk)
 	}
@@ -353,7 +353,7 @@ func ofRedigo(tb testing.TB, addr string) {
 	must(tb, sub.Unsubscribe())
 	must(tb, sub.PUnsubscribe())
 	for range 5 {
-		if err, failed := sub.ReceiveWithTimeout(10 * time.Second).(error); failed {
+		if err, failed := sub.ReceiveWithTimeout(time.Minute).(error); failed {
 			tb.Fatal(err)
 		}
 	}
@@ -448,7 +448,7 @@ func inline(tb testing.TB, addr string) {
 	} {
 		c, err := new(net.Dialer).DialContext(tb.Context(), "tcp", addr)
 		must(tb, err)
-		must(tb, c.SetDeadline(time.Now().Add(10*time.Second)))
+		must(tb, c.SetDeadline(time.Now().Add(time.Minute)))
 		_, err = io.WriteString(c, text)
 		must(tb, err)
 		_, err = io.ReadAll(c)

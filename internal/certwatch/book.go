@@ -114,6 +114,14 @@ func (b *book) due(now time.Time, set Settings, m mark, c cert) bool {
 
 const day = 24 * time.Hour
 
+// daysLeft counts days: begun ones of what is left, ended ones, as less than 0, of what has passed.
+func daysLeft(left time.Duration) int {
+	if left <= 0 {
+		return int(left / day)
+	}
+	return int((left + day - 1) / day)
+}
+
 // bodyOf returns what there is to say of c; nil for nothing.
 func bodyOf(now time.Time, set Settings, m mark, c cert) events.Body {
 	e := events.Certificate{
@@ -123,9 +131,9 @@ func bodyOf(now time.Time, set Settings, m mark, c cert) events.Body {
 	left := c.notAfter.Sub(now)
 	switch {
 	case left <= 0:
-		return events.CertificateExpired{Certificate: e, Days: int(-left / day)}
+		return events.CertificateExpired{Certificate: e, Days: -daysLeft(left)}
 	case left <= set.WarnBefore:
-		return events.CertificateExpiringSoon{Certificate: e, Days: int((left + day - 1) / day)}
+		return events.CertificateExpiringSoon{Certificate: e, Days: daysLeft(left)}
 	}
 	return nil
 }

@@ -281,8 +281,9 @@ type Status struct {
 	ID       string     `json:"cert_id"`   // of the certificate that ends first
 	Name     string     `json:"cert_name"` //
 	Leaf     string     `json:"leaf_name,omitempty"`
-	NotAfter *time.Time `json:"expires_at"` // nil: none was seen yet
-	Days     float64    `json:"days_remaining"`
+	NotAfter *time.Time `json:"expires_at"`     // nil: none was seen yet
+	Days     int        `json:"days_remaining"` // begun ones included, as in events; of an expired one none, or less
+	Soon     bool       `json:"expiring_soon"`  // within Settings.WarnBefore, and not yet
 	Expired  bool       `json:"expired"`
 }
 
@@ -296,7 +297,7 @@ func (m *Monitor) Status() []Status {
 		s := m.sources[k]
 		st := Status{Master: s.master, Role: s.role, Source: s.name, Up: s.ok}
 		if !s.seen.IsZero() {
-			at := s.seen.UTC().Round(time.Second)
+			at := s.seen.UTC().Truncate(time.Second) // never in the future
 			st.SeenAt = &at
 		}
 		if until, ok := s.ends(); ok {
@@ -305,7 +306,8 @@ func (m *Monitor) Status() []Status {
 			until = until.UTC()
 			st.ID, st.Name, st.Leaf, st.NotAfter = it.id, it.name, it.leaf, &until
 			left := until.Sub(now)
-			st.Days, st.Expired = float64(left/time.Hour)/24, left <= 0
+			st.Days, st.Expired = daysLeft(left), left <= 0
+			st.Soon = !st.Expired && left <= m.set.WarnBefore
 		}
 		out = append(out, st)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -255,7 +256,7 @@ func TestFiles(t *testing.T) {
 		mu.Unlock()
 		w.silent(lookEvery + time.Second)
 		for _, s := range w.Status() {
-			if s.Up != (s.Role == CA) || s.NotAfter == nil || s.Expired != (s.Role == CA) {
+			if s.Up != (s.Role == CA) || s.NotAfter == nil || s.Expired != (s.Role == CA) || s.Soon == s.Expired {
 				t.Errorf("status %+v", s)
 			}
 		}
@@ -333,8 +334,14 @@ func TestSet(t *testing.T) {
 		w := start(t)
 		w.Peers("orders", Upstream).Shook("a:1", verified(issue(t, "n", 50*days, 1000*days)))
 		w.silent(3 * time.Hour)
+		if s := w.Status()[0]; s.Soon {
+			t.Errorf("status before: %+v", s)
+		}
 		w.Set(Settings{WarnBefore: 60 * days, CheckEvery: time.Hour, EventEvery: time.Hour})
-		w.one(30 * time.Minute)
+		told, _ := w.one(30 * time.Minute).body.(events.CertificateExpiringSoon)
+		if s := w.Status()[0]; !s.Soon || s.Expired || s.Days != told.Days {
+			t.Errorf("status: %+v; told %+v", s, told)
+		}
 		if n := len(w.after(10 * time.Hour)); n < 9 || n > 11 {
 			t.Errorf("%d events in ten hours with a cooldown of one", n)
 		}
@@ -371,4 +378,16 @@ func TestNotingIsCheap(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { p.Shook("a:1", cs) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// Times are told to the second, and none that is still to come.
+func TestSeenIsNotInTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(700 * time.Millisecond)
+		m := New(Options{Tell: func(string, events.Body) {}})
+		m.Peers("m", Upstream).Failed("a:1", io.EOF)
+		if at := m.Status()[0].SeenAt; at == nil || at.After(time.Now()) {
+			t.Errorf("seen at %v; it is %v", at, time.Now())
+		}
+	})
 }

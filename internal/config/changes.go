@@ -20,10 +20,10 @@ func Changes(running, next Config) []Change {
 		}
 		same := s.show(target{&running, new(Master), new(Webhook)}) == s.show(target{&next, new(Master), new(Webhook)})
 		live := s.live
-		if s.key == "control.token_file" {
+		if token := tokenOf(s.key); token != nil {
 			// One that comes or goes changes what the admin server serves.
-			same, live = same && running.Control.Token == next.Control.Token,
-				live && running.Control.Token != "" && next.Control.Token != ""
+			old, now := token(running), token(next)
+			same, live = same && old == now, live && old != "" && now != ""
 		}
 		if !same {
 			changes = append(changes, Change{Setting: s.key, Live: live})
@@ -49,6 +49,17 @@ func Changes(running, next Config) []Change {
 		}
 	}
 	return changes
+}
+
+// tokenOf returns what reads the token of a setting that names a token file, or nil.
+func tokenOf(key string) func(Config) Secret {
+	switch key {
+	case "control.token_file":
+		return func(c Config) Secret { return c.Control.Token }
+	case "admin.token_file":
+		return func(c Config) Secret { return c.Admin.Token }
+	}
+	return nil
 }
 
 func masterChanges(running, next Master) []Change {

@@ -18,7 +18,7 @@ type Config struct {
 	File    string   // the YAML file it was read from; "" for none
 	Masters []Master // at least one, in the order of the file, names unique
 
-	Admin   string // host:port of the admin HTTP server; "" when it is off
+	Admin   Admin
 	Control Control
 	// SentinelListen is the host:port where clients find us as if we were a
 	// Sentinel; "" when it is off.
@@ -35,6 +35,27 @@ type Config struct {
 	// Warnings are things that look wrong and may be meant. Each is a whole
 	// line; they hold no secret.
 	Warnings []string
+}
+
+// Admin is the admin HTTP server. Its zero value is off.
+type Admin struct {
+	Listen string // host:port; "" when it is off
+	// Probes is the host:port of a listener that answers probes alone, to anybody; "" for none.
+	Probes    string
+	TokenFile string // "" for none
+	Token     Secret // what TokenFile held when it was loaded
+	TLS       TLS    // on with a CertFile
+	Insecure  bool   // it may leave loopback with no TLS, or open to everybody
+	PProf     bool   // the Go profiler is served, too
+}
+
+// Secure reports whether the admin server speaks TLS.
+func (a Admin) Secure() bool { return a.TLS.CertFile != "" }
+
+// Guarded reports whether the admin server lets in only whom it knows, by a token or by
+// a certificate.
+func (a Admin) Guarded() bool {
+	return a.TokenFile != "" || a.Secure() && a.TLS.ClientAuth == ClientAuthRequire
 }
 
 // Control is where orders that change something are taken. Its zero value is nowhere.
@@ -72,6 +93,7 @@ type Master struct {
 	Output       []OutputLimit // what was given; OutputLimit has the rest
 	Allow        allow.List    // whence clients may connect
 	IdleTimeout  Wait          // off: idle clients stay; never Auto
+	SlowCommand  Wait          // off: none is logged; never Auto
 	// Keepalive and RedisKeepalive are how long a client, or a node, may be silent before
 	// the kernel asks whether it is there; never Auto.
 	Keepalive, RedisKeepalive Wait

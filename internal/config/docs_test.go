@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"flag"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -49,6 +51,47 @@ func TestExamplesLoad(t *testing.T) {
 				"c.yaml": string(b), "/run/secrets/sentinel-password": "a\n", "/run/secrets/orders-password": "b\n",
 			})
 		})
+	}
+}
+
+// What guides show of a configuration can be copied: each block is taken, with the files
+// that it names, beside nothing but a Sentinel.
+func TestPagesLoad(t *testing.T) {
+	ca := certtest.MustCA(t)
+	pair := ca.MustIssue(t, certtest.Leaf{})
+	block, path := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```"), regexp.MustCompile(`/(?:run/secrets|etc)/[\w./-]+`)
+	others := regexp.MustCompile(`(?m)^(volumes|scheme|- alert):`) // Kubernetes and Prometheus
+	loaded := 0
+	for _, page := range []string{"configuration", "events", "operations", "outage", "switchover", "tls"} {
+		b, err := os.ReadFile("../../docs/" + page + ".md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range block.FindAllStringSubmatch(string(b), -1) {
+			if others.MatchString(m[1]) {
+				continue
+			}
+			loaded++
+			fsys := files{"c.yaml": m[1]}
+			for _, p := range path.FindAllString(m[1], -1) {
+				switch filepath.Ext(p) {
+				case ".crt":
+					fsys[p] = string(pair.Cert)
+				case ".pem":
+					fsys[p] = string(ca.PEM)
+				case ".key":
+					fsys[p] = string(pair.Key)
+				default:
+					fsys[p] = "a token of the test\n"
+				}
+			}
+			if cfg, err := load(t, []string{"--sentinel=s"}, nil, fsys); err != nil || len(cfg.Warnings) > 0 {
+				t.Errorf("%s.md: %v, warnings %q:\n%s", page, err, cfg.Warnings, m[1])
+			}
+		}
+	}
+	if loaded < 7 {
+		t.Errorf("%d blocks found; are they written otherwise now?", loaded)
 	}
 }
 

@@ -18,16 +18,16 @@ func environ(list []string) map[string]string {
 	return vars
 }
 
-// strangers warns of variables that look like misspelt settings. Others with
-// our prefix are no mistake: Kubernetes sets SENTINELPROXY_PORT and its kin in
+// strangers returns variables that look like misspelt settings, sorted. By themselves
+// they are worth a warning. Others with our prefix are no mistake: Kubernetes sets SENTINELPROXY_PORT and its kin in
 // every pod beside a Service named sentinelproxy.
-func strangers(vars map[string]string) []string {
+func strangers(vars map[string]string) []Mistake {
 	var known []string
 	for _, s := range settings() {
 		known = append(known, s.env())
 	}
 	known = append(known, envPrefix+"CONFIG")
-	var warnings []string
+	var found []Mistake
 	for name := range vars {
 		if slices.Contains(known, name) || isKubernetes(name) {
 			continue
@@ -38,11 +38,11 @@ func strangers(vars map[string]string) []string {
 			rest[i] = strings.TrimPrefix(k, envPrefix)
 		}
 		if n := nearest(strings.TrimPrefix(name, envPrefix), rest); n != "" {
-			warnings = append(warnings, oneLine(name+" is no setting and is ignored; did you mean "+envPrefix+n+"?"))
+			found = append(found, Mistake{Origin{Key: name}, "is no setting and is ignored; did you mean " + envPrefix + n + "?"})
 		}
 	}
-	slices.Sort(warnings)
-	return warnings
+	slices.SortFunc(found, func(a, b Mistake) int { return strings.Compare(a.Origin.Key, b.Origin.Key) })
+	return found
 }
 
 // isKubernetes reports whether a variable is one that Kubernetes makes of a

@@ -12,18 +12,22 @@ type Sources struct {
 	Flags    *Flags   // nil for none
 	Environ  []string // as os.Environ returns it
 	ReadFile func(path string) ([]byte, error)
+	// Asking says that the configuration is another's, a sidecar's to be asked: of the
+	// admin server only what reaches it counts.
+	Asking bool
 }
 
-// Load reads the configuration, or returns all its mistakes as an [*InvalidError]. It
-// opens the YAML file, the password files and the TLS files, and nothing else. It may be
+// Load reads the configuration, or returns all its mistakes as an [*InvalidError]: of a
+// file that can't be read only that, for what seems missing may stand in it. It opens the YAML file, the password files and the TLS files, and nothing else. It may be
 // called again, to reload: flags and variables keep their precedence.
 func Load(src Sources) (Config, error) {
-	l := loader{flags: src.Flags, vars: environ(src.Environ), readFile: src.ReadFile}
+	l := loader{flags: src.Flags, vars: environ(src.Environ), readFile: src.ReadFile, asking: src.Asking}
 	if l.readFile == nil {
 		l.readFile = os.ReadFile
 	}
 	cfg := l.load()
 	if len(l.mistakes) > 0 {
+		l.mistakes = append(l.mistakes, strangers(l.vars)...) // which may be why
 		return Config{}, &InvalidError{Mistakes: l.mistakes}
 	}
 	return cfg, nil
@@ -34,17 +38,22 @@ type loader struct {
 	flags    *Flags
 	vars     map[string]string
 	readFile func(string) ([]byte, error)
+	asking   bool
 
 	doc      document
 	mistakes mistakes
 }
 
 func (l *loader) load() Config {
-	cfg := Config{File: l.file(), Warnings: strangers(l.vars)}
+	cfg := Config{File: l.file()}
+	for _, m := range strangers(l.vars) {
+		cfg.Warnings = append(cfg.Warnings, oneLine(m.Origin.Key+" "+m.Problem))
+	}
+	l.doc = document{top: layer{}, lists: map[string]list{}}
 	if cfg.File != "" {
-		l.doc = l.readYAML(cfg.File)
-	} else {
-		l.doc = document{top: layer{}, lists: map[string]list{}}
+		if l.doc = l.readYAML(cfg.File); l.doc.unread {
+			return cfg
+		}
 	}
 	given := l.given()
 	l.checkValues(given)
@@ -62,6 +71,7 @@ func (l *loader) load() Config {
 			}
 		}
 	}
+	l.checkAdmin(&cfg, process)
 	l.checkControl(&cfg, process)
 	l.webhooks(&cfg, given)
 	entries := l.doc.lists[listMasters].entries
@@ -92,6 +102,7 @@ func (l *loader) file() string {
 	return l.vars[envPrefix+"CONFIG"]
 }
 
+// readYAML returns what a file says. One that can't be read is a mistake.
 func (l *loader) readYAML(file string) document {
 	b, err := l.readFile(file)
 	if err != nil {
@@ -99,7 +110,7 @@ func (l *loader) readYAML(file string) document {
 			err = pe.Err
 		}
 		l.mistakes.add(Origin{File: file}, "cannot read the configuration file: %v", err)
-		return document{top: layer{}, lists: map[string]list{}}
+		return document{top: layer{}, lists: map[string]list{}, unread: true}
 	}
 	return reader{file: file, mistakes: &l.mistakes}.read(b)
 }

@@ -30,8 +30,8 @@ func TestDefaults(t *testing.T) {
 			{Class: OutputNormal, Hard: 256 << 20},
 			{Class: OutputPubSub, Hard: 32 << 20, Soft: 8 << 20, For: time.Minute},
 		},
-		Allow:     allow.List{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")},
-		Keepalive: Wait{For: 5 * time.Minute}, RedisKeepalive: Wait{For: time.Minute}, MaxUserPipes: 1024,
+		Allow:       allow.List{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")},
+		SlowCommand: Wait{For: time.Second}, Keepalive: Wait{For: 5 * time.Minute}, RedisKeepalive: Wait{For: time.Minute}, MaxUserPipes: 1024,
 		TLS:      TLS{MinVersion: tls.VersionTLS12, ClientAuth: ClientAuthNone},
 		RedisTLS: TLS{MinVersion: tls.VersionTLS12}, SentinelTLS: TLS{MinVersion: tls.VersionTLS12},
 		Deny: []string{"SHUTDOWN", "REPLICAOF", "SLAVEOF", "FAILOVER", "SYNC", "PSYNC", "REPLCONF", "DEBUG", "CLIENT|PAUSE"},
@@ -39,7 +39,7 @@ func TestDefaults(t *testing.T) {
 	if got, want := fmt.Sprintf("%+v", m), fmt.Sprintf("%+v", want); got != want {
 		t.Errorf("master\n got %s\nwant %s", got, want)
 	}
-	if cfg.Admin != "127.0.0.1:9180" || cfg.DrainTimeout != 10*time.Second || cfg.LogLevel != slog.LevelInfo || cfg.LogFormat != LogText {
+	if cfg.Admin.Listen != "127.0.0.1:9180" || cfg.Admin.Probes != "" || cfg.Admin.Insecure || cfg.Admin.PProf || cfg.DrainTimeout != 10*time.Second || cfg.LogLevel != slog.LevelInfo || cfg.LogFormat != LogText {
 		t.Errorf("process settings %+v; want the defaults", cfg)
 	}
 }
@@ -195,6 +195,13 @@ func TestMistakes(t *testing.T) {
 		pw        string // content of the file pw
 		want      []string
 	}{
+		"no sentinel, misspelt": {
+			env: []string{"SENTINELPROXY_SENTINELS=s"},
+			want: []string{
+				`--sentinel: is missing; want at least one Sentinel's host:port`,
+				`SENTINELPROXY_SENTINELS: is no setting and is ignored; did you mean SENTINELPROXY_SENTINEL?`,
+			},
+		},
 		"no sentinel": {want: []string{`--sentinel: is missing; want at least one Sentinel's host:port`}},
 		"all at once": {
 			args: []string{"--hold-timeout=5"}, env: []string{"SENTINELPROXY_AUTH=pasthrough"},
@@ -258,9 +265,9 @@ func TestMistakes(t *testing.T) {
 			yaml: "sentinals: s\nmaster_name: x\nhold: {timeot: 1s}\nwhatever: 1\nSentinels: s\n",
 			want: []string{
 				`c.yaml:1: sentinals: no such setting; did you mean sentinels?`,
-				`c.yaml:2: master_name: no such setting; want one of admin, allow_clients, auth, `,
+				`c.yaml:2: master_name: no such setting; want one of admin, admin.insecure, `,
 				`c.yaml:3: hold.timeot: no such setting; did you mean hold.timeout?`,
-				`c.yaml:4: whatever: no such setting; want one of admin, allow_clients, auth, `,
+				`c.yaml:4: whatever: no such setting; want one of admin, admin.insecure, `,
 				`c.yaml:5: Sentinels: no such setting; did you mean sentinels?`,
 				`--sentinel: is missing`,
 			},
@@ -289,7 +296,7 @@ func TestMistakes(t *testing.T) {
 				`c.yaml:3: sentinels[1]: found "bad one"; want host:port`,
 			},
 		},
-		"syntax":        {args: []string{"--sentinel=s"}, yaml: "a: 1\nb: [\n", want: []string{`c.yaml:2: not valid YAML: `}},
+		"syntax":        {yaml: "a: 1\nb: [\n", want: []string{`c.yaml:2: not valid YAML: `}},
 		"a list":        {args: []string{"--sentinel=s"}, yaml: "- a\n", want: []string{`c.yaml:1: found a list; want keys and values`}},
 		"two documents": {args: []string{"--sentinel=s"}, yaml: "loops: 1\n---\nloops: 2\n", want: []string{`c.yaml:3: a second YAML document; want one`}},
 		"masters: not a list": {
@@ -318,9 +325,9 @@ func TestMistakes(t *testing.T) {
 			},
 		},
 		"masters: claimed twice": {
-			yaml: "admin: ':1'\nsentinels: s\nmasters:\n  - {name: a, listen: ':1', state_file: f}\n  - name: a\n    listen: [':0', ':0', ':2', ':2']\n    state_file: f\n",
+			yaml: "admin: '127.0.0.1:1'\nsentinels: s\nmasters:\n  - {name: a, listen: '127.0.0.1:1', state_file: f}\n  - name: a\n    listen: [':0', ':0', ':2', ':2']\n    state_file: f\n",
 			want: []string{
-				`c.yaml:4: masters[0].listen: found ":1", which the admin server has already`,
+				`c.yaml:4: masters[0].listen: found "127.0.0.1:1", which the admin server has already`,
 				`c.yaml:5: masters[1].name: found "a", which master "a" has already`,
 				`c.yaml:7: masters[1].state_file: found "f", which master "a" has already`,
 				`c.yaml:6: masters[1].listen[0]: found ":2", which master "a" has already`,
@@ -411,7 +418,7 @@ func TestMistakes(t *testing.T) {
 }
 
 func TestMissingFile(t *testing.T) {
-	_, err := load(t, []string{"--config=no.yaml", "--sentinel=s"}, nil, nil)
+	_, err := load(t, []string{"--config=no.yaml"}, nil, nil) // which has the Sentinels, for all we know
 	want := "no.yaml: cannot read the configuration file: file does not exist"
 	if got := mistakesOf(t, err); len(got) != 1 || got[0] != want {
 		t.Errorf("got %q; want %q", got, want)

@@ -68,6 +68,14 @@ func parseBind(v string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
+// parseBindOrOff is parseBind, or "" for off.
+func parseBindOrOff(v string) (string, error) {
+	if v == "off" {
+		return "", nil
+	}
+	return parseBind(v)
+}
+
 // trimZone cuts the zone off an IPv6 address such as fe80::1%eth0.
 func trimZone(host string) string {
 	ip, _, _ := strings.Cut(host, "%")
@@ -177,6 +185,21 @@ func parseSeconds(v string) (Wait, error) {
 		err = errors.New("it counts in seconds")
 	}
 	return Wait{For: d.Truncate(time.Second)}, err
+}
+
+// parseMillis reads "off" or a duration of a millisecond or more.
+func parseMillis(v string) (Wait, error) {
+	if v == "off" || v == "0" {
+		return Wait{}, nil
+	}
+	d, err := parseDuration(v)
+	switch {
+	case errors.Is(err, errPlain):
+		err = oneOfHint(v, "off")
+	case err == nil && d > 0 && d < time.Millisecond:
+		err = errors.New("it counts in milliseconds")
+	}
+	return Wait{For: d.Truncate(time.Millisecond)}, err
 }
 
 // parseAfter reads "auto" or a duration, of which 0 is at once.

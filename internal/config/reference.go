@@ -16,6 +16,8 @@ func Reference() string {
 		switch {
 		case s.entryKey() != s.key:
 			key += ", in `" + s.scope.list() + "`: " + code(s.entryKey())
+		case s.short != "":
+			key += ", or " + code(s.short) + " alone (process)"
 		case s.scope == ofProcess:
 			key += " (process)"
 		}

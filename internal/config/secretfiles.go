@@ -37,6 +37,7 @@ func ReadSecrets(cfg Config, read func(path string) ([]byte, error)) (Config, []
 		}
 		*secret = s
 	}
+	again(cfg.Admin.TokenFile, &cfg.Admin.Token, leastToken)
 	again(cfg.Control.TokenFile, &cfg.Control.Token, leastToken)
 	cfg.Masters = slices.Clone(cfg.Masters) // ours to change
 	for i := range cfg.Masters {

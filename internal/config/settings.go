@@ -50,6 +50,7 @@ const (
 type setting struct {
 	flag   string // without the dashes; the variable's name follows from it
 	key    string // in the YAML file's top level; dots nest
+	short  string // the key that may hold its value alone, in the place of a section; "": none
 	scope  scope
 	repeat bool   // takes several values; a flag or variable also splits at sep
 	sep    string // "" is a comma
@@ -148,7 +149,7 @@ func joined[T fmt.Stringer](xs []T) string {
 // settings returns the table, in the order of the reference page.
 func settings() []setting {
 	return slices.Concat(clientSettings(), listenerTLSSettings(), groupSettings(), nodeTLSSettings(redisLeg()),
-		nodeTLSSettings(sentinelLeg()), processSettings(), webhookSettings(), certificateSettings())
+		nodeTLSSettings(sentinelLeg()), adminSettings(), processSettings(), webhookSettings(), certificateSettings())
 }
 
 // clientSettings are about those who connect to us.
@@ -234,6 +235,13 @@ func clientSettings() []setting {
 			usage: "most shared connections to the master of one event loop: one for each login, database and protocol version in use; unused ones are closed after a minute, or make room; where none can, an error",
 			set:   into(func(t target) *int { return &t.MaxUserPipes }, counted(1, 100_000)),
 			show:  func(t target) string { return strconv.Itoa(t.MaxUserPipes) },
+		},
+		{
+			flag: "slow-command", key: "slow_command", scope: ofMaster, kind: "duration", def: "1s",
+			want:  `want a duration of 1ms or more such as 250ms, or "off"`,
+			usage: "how long a command takes at least to be logged as slow, without its arguments, waits for a master included; those that are meant to wait, such as BLPOP, never are",
+			set:   into(func(t target) *Wait { return &t.SlowCommand }, parseMillis),
+			show:  func(t target) string { return t.SlowCommand.String() },
 		},
 		{
 			flag: "loops", key: "loops", scope: ofMaster, kind: "count", def: "0",
@@ -401,28 +409,11 @@ func groupSettings() []setting {
 func processSettings() []setting {
 	return []setting{
 		{
-			flag: "admin", key: "admin", scope: ofProcess, kind: "address", def: "127.0.0.1:9180",
-			want:  `want host:port, or "off"`,
-			usage: "where the read-only admin HTTP server listens (probes, metrics, status); off: nowhere",
-			set: into(func(t target) *string { return &t.Admin }, func(v string) (string, error) {
-				if v == "off" {
-					return "", nil
-				}
-				return parseBind(v)
-			}),
-			show: func(t target) string { return t.Admin },
-		},
-		{
 			flag: "sentinel-listen", key: "sentinel_listen", scope: ofProcess, kind: "address", def: "off",
 			want:  `want host:port or :port, or "off"`,
 			usage: "where clients that are configured for Sentinel find the sidecar as if it were one, for all masters (docs/sentinel-endpoint.md); off: nowhere",
-			set: into(func(t target) *string { return &t.SentinelListen }, func(v string) (string, error) {
-				if v == "off" {
-					return "", nil
-				}
-				return parseBind(v)
-			}),
-			show: func(t target) string { return t.SentinelListen },
+			set:   into(func(t target) *string { return &t.SentinelListen }, parseBindOrOff),
+			show:  func(t target) string { return t.SentinelListen },
 		},
 		{
 			flag: "control", key: "control.listen", scope: ofProcess, kind: "address", def: "off",

@@ -74,107 +74,117 @@ func (a ClientAuth) Type() tls.ClientAuthType {
 // leg is what differs between the legs' settings.
 type leg struct {
 	flag, key string // prefixes, such as "redis-tls" and "redis.tls"
-	of        func(*Master) *TLS
+	scope     scope
+	of        func(target) *TLS
 	peers     string // whom the settings are about
 }
 
 func listenerLeg() leg {
-	return leg{"tls", "tls", func(m *Master) *TLS { return &m.TLS }, "clients"}
+	return leg{"tls", "tls", ofMaster, func(t target) *TLS { return &t.TLS }, "clients"}
 }
 
 func redisLeg() leg {
-	return leg{"redis-tls", "redis.tls", func(m *Master) *TLS { return &m.RedisTLS }, "Redis"}
+	return leg{"redis-tls", "redis.tls", ofMaster, func(t target) *TLS { return &t.RedisTLS }, "Redis"}
 }
 
 func sentinelLeg() leg {
-	return leg{"sentinel-tls", "sentinel.tls", func(m *Master) *TLS { return &m.SentinelTLS }, "Sentinels"}
+	return leg{"sentinel-tls", "sentinel.tls", ofMaster, func(t target) *TLS { return &t.SentinelTLS }, "Sentinels"}
+}
+
+func adminLeg() leg {
+	return leg{"admin-tls", "admin.tls", ofProcess, func(t target) *TLS { return &t.Admin.TLS }, "clients of the admin server"}
 }
 
 // path, min and ciphers are what every leg has.
 func (l leg) path(suffix, usage string, field func(*TLS) *string) setting {
 	return setting{
 		flag: l.flag + "-" + suffix + "-file", key: l.key + "." + strings.ReplaceAll(suffix, "-", "_") + "_file",
-		scope: ofMaster, kind: "path", want: "want a file's path", usage: usage,
-		set:  into(func(t target) *string { return field(l.of(t.Master)) }, parsePath),
-		show: func(t target) string { return *field(l.of(t.Master)) },
+		scope: l.scope, kind: "path", want: "want a file's path", usage: usage,
+		set:  into(func(t target) *string { return field(l.of(t)) }, parsePath),
+		show: func(t target) string { return *field(l.of(t)) },
 	}
 }
 
 func (l leg) versions() []setting {
 	return []setting{
 		{
-			flag: l.flag + "-min-version", key: l.key + ".min_version", scope: ofMaster, kind: "version", def: tlsconf.Version12,
+			flag: l.flag + "-min-version", key: l.key + ".min_version", scope: l.scope, kind: "version", def: tlsconf.Version12,
 			want:  `want "1.2" or "1.3"`,
 			usage: "least TLS version with " + l.peers + ": 1.2 or 1.3",
-			set: into(func(t target) *uint16 { return &l.of(t.Master).MinVersion }, func(v string) (uint16, error) {
+			set: into(func(t target) *uint16 { return &l.of(t).MinVersion }, func(v string) (uint16, error) {
 				id, ok := tlsconf.ParseVersion(v)
 				if !ok {
 					return 0, errPlain
 				}
 				return id, nil
 			}),
-			show: func(t target) string { return tls.VersionName(l.of(t.Master).MinVersion) },
+			show: func(t target) string { return tls.VersionName(l.of(t).MinVersion) },
 		},
 		{
-			flag: l.flag + "-cipher", key: l.key + ".ciphers", scope: ofMaster, repeat: true, kind: "name",
+			flag: l.flag + "-cipher", key: l.key + ".ciphers", scope: l.scope, repeat: true, kind: "name",
 			want:  "want the name of a cipher suite of TLS 1.2",
 			usage: "cipher suite of TLS 1.2 with " + l.peers + ", by its IANA or OpenSSL name; repeatable; Go's choice where none is named; those of TLS 1.3 are always on",
-			set: addTo(func(t target) *[]Cipher { return &l.of(t.Master).Ciphers }, func(v string) (Cipher, error) {
+			set: addTo(func(t target) *[]Cipher { return &l.of(t).Ciphers }, func(v string) (Cipher, error) {
 				id, err := tlsconf.ParseCipher(v)
 				return Cipher(id), err
 			}),
-			show: func(t target) string { return joined(l.of(t.Master).Ciphers) },
+			show: func(t target) string { return joined(l.of(t).Ciphers) },
 		},
 	}
 }
 
-// listenerTLSSettings are about clients that connect to tls:// listeners.
-func listenerTLSSettings() []setting {
-	l := listenerLeg()
+// serverTLSSettings are those of a leg whose server we are. what says of what the
+// certificate is, and whose clients are meant.
+func serverTLSSettings(l leg, what, whose string) []setting {
 	return append([]setting{
-		l.path("cert", "PEM certificate, with its chain, of the tls:// listeners; a changed file is noticed within seconds",
+		l.path("cert", "PEM certificate, with its chain, of "+what+"; a changed file is noticed within seconds",
 			func(t *TLS) *string { return &t.CertFile }),
 		l.path("key", "PEM private key of that certificate", func(t *TLS) *string { return &t.KeyFile }),
 		l.path("client-ca", "PEM certificates of the authorities that sign clients' certificates", func(t *TLS) *string { return &t.CAFile }),
 		{
-			flag: "tls-client-auth", key: "tls.client_auth", scope: ofMaster, kind: "mode",
+			flag: l.flag + "-client-auth", key: l.key + ".client_auth", scope: l.scope, kind: "mode",
 			want:  `want "require", "optional" or "none"`,
-			usage: "whether clients of tls:// listeners must show a certificate: require (the default with a client CA file), optional (one that is shown must be valid) or none",
-			set: into(func(t target) *ClientAuth { return &t.TLS.ClientAuth }, func(v string) (ClientAuth, error) {
+			usage: "whether " + whose + " must show a certificate: require (the default with a client CA file), optional (one that is shown must be valid) or none",
+			set: into(func(t target) *ClientAuth { return &l.of(t).ClientAuth }, func(v string) (ClientAuth, error) {
 				return parseChoice(v, ClientAuthRequire, ClientAuthOptional, ClientAuthNone)
 			}),
-			show: func(t target) string { return string(t.TLS.ClientAuth) },
+			show: func(t target) string { return string(l.of(t).ClientAuth) },
 		},
 	}, l.versions()...)
+}
+
+// listenerTLSSettings are about clients that connect to tls:// listeners.
+func listenerTLSSettings() []setting {
+	return serverTLSSettings(listenerLeg(), "the tls:// listeners", "clients of tls:// listeners")
 }
 
 // nodeTLSSettings are about our connections to Redis or the Sentinels.
 func nodeTLSSettings(l leg) []setting {
 	return slices.Concat([]setting{
 		{
-			flag: l.flag, key: l.key + ".enabled", scope: ofMaster, kind: "switch", def: "false",
+			flag: l.flag, key: l.key + ".enabled", scope: l.scope, kind: "switch", def: "false",
 			want: `want "true" or "false"`, usage: "speak TLS with " + l.peers + ": true or false",
-			set:  into(func(t target) *bool { return &l.of(t.Master).Enabled }, parseSwitch),
-			show: func(t target) string { return strconv.FormatBool(l.of(t.Master).Enabled) },
+			set:  into(func(t target) *bool { return &l.of(t).Enabled }, parseSwitch),
+			show: func(t target) string { return strconv.FormatBool(l.of(t).Enabled) },
 		},
 		l.path("ca", "PEM certificates of the authorities that sign the certificates of "+l.peers+"; the system's where none is named",
 			func(t *TLS) *string { return &t.CAFile }),
 		l.path("cert", "PEM certificate that is shown to "+l.peers+" (mutual TLS)", func(t *TLS) *string { return &t.CertFile }),
 		l.path("key", "PEM private key of that certificate", func(t *TLS) *string { return &t.KeyFile }),
 		{
-			flag: l.flag + "-server-name", key: l.key + ".server_name", scope: ofMaster, kind: "name",
+			flag: l.flag + "-server-name", key: l.key + ".server_name", scope: l.scope, kind: "name",
 			want:  "want a host name or an IP address",
 			usage: "name that the certificates of " + l.peers + " must hold (and SNI), instead of the address of each node",
-			set:   into(func(t target) *string { return &l.of(t.Master).ServerName }, parseServerName),
-			show:  func(t target) string { return l.of(t.Master).ServerName },
+			set:   into(func(t target) *string { return &l.of(t).ServerName }, parseServerName),
+			show:  func(t target) string { return l.of(t).ServerName },
 		},
 	}, l.versions(), []setting{
 		{
-			flag: l.flag + "-insecure-skip-verify", key: l.key + ".insecure_skip_verify", scope: ofMaster, kind: "switch", def: "false",
+			flag: l.flag + "-insecure-skip-verify", key: l.key + ".insecure_skip_verify", scope: l.scope, kind: "switch", def: "false",
 			want:  `want "true" or "false"`,
 			usage: "do not look at the certificates of " + l.peers + ": anybody on the way can read and change everything; for tests alone",
-			set:   into(func(t target) *bool { return &l.of(t.Master).InsecureSkipVerify }, parseSwitch),
-			show:  func(t target) string { return strconv.FormatBool(l.of(t.Master).InsecureSkipVerify) },
+			set:   into(func(t target) *bool { return &l.of(t).InsecureSkipVerify }, parseSwitch),
+			show:  func(t target) string { return strconv.FormatBool(l.of(t).InsecureSkipVerify) },
 		},
 	})
 }
@@ -211,7 +221,7 @@ func (m Master) tlsListeners() bool {
 
 // nodeTLS checks one leg to the nodes, and its files.
 func (l *loader) nodeTLS(cfg *Config, m *Master, at origins, g leg) {
-	t := g.of(m)
+	t := g.of(target{Master: m})
 	if !t.Enabled {
 		if _, given := at.by[g.flag]; given {
 			return // off, whatever else is there
@@ -235,14 +245,7 @@ func (l *loader) nodeTLS(cfg *Config, m *Master, at origins, g leg) {
 func (l *loader) listenerTLS(cfg *Config, m *Master, at origins) {
 	g := listenerLeg()
 	t := &m.TLS
-	if t.ClientAuth == "" {
-		t.ClientAuth = ClientAuthNone
-		if t.CAFile != "" {
-			t.ClientAuth = ClientAuthRequire
-		}
-	} else if t.ClientAuth != ClientAuthNone && t.CAFile == "" {
-		l.mistakes.add(at.of("tls-client-auth"), "found %s without an authority to check against; want --tls-client-ca-file, or tls.client_ca_file in the YAML file, too", quote(string(t.ClientAuth)))
-	}
+	l.clientAuth(t, at, g)
 	if !m.tlsListeners() {
 		return
 	}
@@ -253,6 +256,19 @@ func (l *loader) listenerTLS(cfg *Config, m *Master, at origins) {
 		return
 	}
 	l.tlsCommon(cfg, t, at, g, "client-ca")
+}
+
+// clientAuth fills in what is asked of clients, where it was not said.
+func (l *loader) clientAuth(t *TLS, at origins, g leg) {
+	if t.ClientAuth == "" {
+		t.ClientAuth = ClientAuthNone
+		if t.CAFile != "" {
+			t.ClientAuth = ClientAuthRequire
+		}
+	} else if t.ClientAuth != ClientAuthNone && t.CAFile == "" {
+		l.mistakes.add(at.of(g.flag+"-client-auth"), "found %s without an authority to check against; want --%s-client-ca-file, or %s.client_ca_file in the YAML file, too",
+			quote(string(t.ClientAuth)), g.flag, g.key)
+	}
 }
 
 // tlsCommon checks what all legs have. ca is how the flag of the CA file is called.

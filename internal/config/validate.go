@@ -65,26 +65,36 @@ func (l *loader) checkMaster(cfg *Config, m *Master, at origins) {
 	}
 }
 
-// leastToken is how long a control token must be: it can be tried from elsewhere.
+// leastToken is how long a token must be: it can be tried from elsewhere.
 const leastToken = 16
+
+// token reads a token file, if there is one. flag is its setting's.
+func (l *loader) token(path string, at origins, flag string) Secret {
+	if path == "" {
+		return ""
+	}
+	token, err := readPassword(l.readFile, path)
+	switch {
+	case err != nil:
+		l.mistakes.add(at.of(flag), "found %s; want a file that holds a token in one line (%v)", quote(path), err)
+	case len(token) < leastToken:
+		l.mistakes.add(at.of(flag), "the token in %s has %d characters; want %d or more", quote(path), len(token), leastToken)
+	}
+	return token
+}
 
 // checkControl reads the control token.
 func (l *loader) checkControl(cfg *Config, at origins) {
-	c := &cfg.Control
-	if c.TokenFile == "" {
-		return
-	}
 	const flag = "control-token-file"
-	token, err := readPassword(l.readFile, c.TokenFile)
+	c := &cfg.Control
+	c.Token = l.token(c.TokenFile, at, flag)
 	switch {
-	case err != nil:
-		l.mistakes.add(at.of(flag), "found %s; want a file that holds a token in one line (%v)", quote(c.TokenFile), err)
-	case len(token) < leastToken:
-		l.mistakes.add(at.of(flag), "the token in %s has %d characters; want %d or more", quote(c.TokenFile), len(token), leastToken)
-	case cfg.Admin == "":
+	case c.TokenFile == "":
+	case cfg.Admin.Listen == "":
 		l.mistakes.add(at.of(flag), `found %s with admin "off"; want an admin address, which the token is for`, quote(c.TokenFile))
+	case c.Token != "" && c.Token == cfg.Admin.Token:
+		cfg.Warnings = append(cfg.Warnings, "admin.token_file and control.token_file hold the same token: who may read may give orders, too")
 	}
-	c.Token = token
 }
 
 // login reads one account's password file. which is the prefix of its flags.
@@ -142,7 +152,10 @@ func loopback(host string) bool {
 // claim. ats are the masters' origins.
 func (l *loader) checkUnique(cfg Config, ats []origins) {
 	type claim struct{ flag, value string }
-	owner := map[claim]string{{"listen", cfg.Admin}: "the admin server", {"listen", cfg.SentinelListen}: "the Sentinel endpoint"}
+	owner := map[claim]string{
+		{"listen", cfg.Admin.Listen}: "the admin server", {"listen", cfg.Admin.Probes}: "the listener for probes",
+		{"listen", cfg.SentinelListen}: "the Sentinel endpoint",
+	}
 	take := func(i int, flag, value string) {
 		if value == "" {
 			return

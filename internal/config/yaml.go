@@ -26,6 +26,8 @@ type layer map[string][]text
 type document struct {
 	top   layer
 	lists map[string]list // by key: masters and webhooks
+
+	unread bool // the file is no good, so nothing of it is known
 }
 
 // list is one of the file's lists. Its zero value is not in the file.
@@ -56,15 +58,20 @@ func (r reader) read(b []byte) document {
 	doc := document{top: layer{}, lists: map[string]list{}}
 	if len(b) > maxFile {
 		r.mistakes.add(Origin{File: r.file}, "the file holds %d bytes; want at most %d", len(b), maxFile)
+		doc.unread = true
 		return doc
 	}
 	root, ok := r.root(b)
 	if !ok {
+		doc.unread = true
 		return doc
 	}
 	allowed := map[string]setting{}
 	for _, s := range settings() {
 		allowed[s.key] = s
+		if s.short != "" {
+			allowed[s.short] = s
+		}
 	}
 	r.mapping(root, "", "", allowed, doc.top, func(kv *ast.MappingValueNode) bool {
 		name := kv.Key.GetToken().Value
@@ -160,7 +167,8 @@ func (r reader) mapping(n ast.Node, where, prefix string, allowed map[string]set
 		if special != nil && special(kv) {
 			continue
 		}
-		if s, ok := allowed[key]; ok {
+		_, section := pairsOf(kv.Value)
+		if s, ok := allowed[key]; ok && (s.short != key || !section) {
 			if vs := r.values(s, kv, at); len(vs) > 0 {
 				l[s.flag] = vs
 			}
@@ -177,7 +185,7 @@ func (r reader) mapping(n ast.Node, where, prefix string, allowed map[string]set
 // unknown reports a key that is no setting.
 func (r reader) unknown(at Origin, key, where string, allowed map[string]setting) {
 	for _, s := range settings() {
-		if s.scope == ofProcess && s.key == key && where != "" {
+		if s.scope == ofProcess && (s.key == key || s.short == key) && where != "" {
 			r.mistakes.add(at, "is of the whole process; want it at the top level")
 			return
 		}

@@ -159,8 +159,28 @@ func clockOf(info map[string]string, asked, came time.Time) Clock {
 	if err != nil {
 		return Clock{} // before Redis 7, or not told
 	}
+	return clockAt(time.UnixMicro(us), asked, came)
+}
+
+// clockOfTime is clockOf for the answer of TIME: seconds and microseconds.
+func clockOfTime(a answer, asked, came time.Time) Clock {
+	v, _ := a.v.([]any)
+	if len(v) != 2 {
+		return Clock{}
+	}
+	s, err1 := strconv.ParseInt(fmt.Sprint(v[0]), 10, 64)
+	us, err2 := strconv.ParseInt(fmt.Sprint(v[1]), 10, 64)
+	if err1 != nil || err2 != nil {
+		return Clock{}
+	}
+	return clockAt(time.Unix(s, us*1000), asked, came)
+}
+
+// clockAt is a clock that said there between asked and came. It said so at any moment of
+// them, so that the error is half the time between.
+func clockAt(there, asked, came time.Time) Clock {
 	half := came.Sub(asked) / 2
-	return Clock{true, time.UnixMicro(us).Sub(asked.Add(half)), half}
+	return Clock{true, there.Sub(asked.Add(half)), half}
 }
 
 // explain makes one line of an error.

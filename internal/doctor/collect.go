@@ -102,22 +102,8 @@ func legs(m config.Master, shown *shownChains) (files []File, sentinels, nodes d
 	plain := (&net.Dialer{Timeout: peerTimeout}).DialContext
 	sentinels, nodes = plain, plain
 	read := func(leg string, t config.TLS) *tlsconf.Source {
-		src, err := tlsconf.New(tlsconf.Options{
-			Master: m.Name, Leg: leg, Prefix: leg, Files: t.Files(), MinVersion: t.MinVersion, Ciphers: t.CipherIDs(),
-			ClientAuth: t.ClientAuth.Type(), ServerName: t.ServerName, InsecureSkipVerify: t.InsecureSkipVerify, Peers: shown,
-		})
-		if err != nil {
-			for _, e := range tlsconf.FileErrors(err) {
-				files = append(files, File{Leg: leg, Path: leg, Err: e.Error()})
-			}
-			return nil
-		}
-		cas, chain, _ := src.Certificates()
-		for path, list := range map[string][]*x509.Certificate{t.CAFile: cas, t.CertFile: chain} {
-			if path != "" && len(list) > 0 {
-				files = append(files, File{Leg: leg, Path: path, Ends: firstEnd(list)})
-			}
-		}
+		src, found := readLeg(m.Name, leg, t, shown)
+		files = append(files, found...)
 		return src
 	}
 	if slices.ContainsFunc(m.Listen, func(l config.Listen) bool { return l.TLS }) {
@@ -134,6 +120,27 @@ func legs(m config.Master, shown *shownChains) (files []File, sentinels, nodes d
 		}
 	}
 	return files, sentinels, nodes
+}
+
+// readLeg reads the TLS files of one leg; where they can't be used there is no source.
+func readLeg(master, leg string, t config.TLS, peers tlsconf.Peers) (src *tlsconf.Source, files []File) {
+	src, err := tlsconf.New(tlsconf.Options{
+		Master: master, Leg: leg, Prefix: leg, Files: t.Files(), MinVersion: t.MinVersion, Ciphers: t.CipherIDs(),
+		ClientAuth: t.ClientAuth.Type(), ServerName: t.ServerName, InsecureSkipVerify: t.InsecureSkipVerify, Peers: peers,
+	})
+	if err != nil {
+		for _, e := range tlsconf.FileErrors(err) {
+			files = append(files, File{Leg: leg, Path: leg, Err: e.Error()})
+		}
+		return nil, files
+	}
+	cas, chain, _ := src.Certificates()
+	for path, list := range map[string][]*x509.Certificate{t.CAFile: cas, t.CertFile: chain} {
+		if path != "" && len(list) > 0 {
+			files = append(files, File{Leg: leg, Path: path, Ends: firstEnd(list)})
+		}
+	}
+	return src, files
 }
 
 // shownChains keeps what peers show in handshakes. It is safe for concurrent use.

@@ -56,6 +56,14 @@ func (n *Node) ask(ctx context.Context, c *conn) error {
 	}
 	info := server[0].info()
 	n.Clock, n.Version = clockOf(info, asked, time.Now()), info["redis_version"]
+	if !n.Clock.Known { // before Redis 7, or INFO is denied; a Sentinel has no TIME
+		asked := time.Now()
+		rs, err := c.ask(ctx, []any{"TIME"})
+		if err != nil {
+			return err
+		}
+		n.Clock = clockOfTime(rs[0], asked, time.Now())
+	}
 	questions := [][]any{{"ROLE"}, {"INFO", "replication"}, {"INFO", "clients"}, {"COMMAND", "INFO", "ping"}}
 	for _, s := range settings() {
 		questions = append(questions, []any{"CONFIG", "GET", s})

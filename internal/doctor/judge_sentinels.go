@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"strings"
+
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
@@ -9,6 +11,8 @@ func judgeSentinels(n *notes, o Options, f Facts) {
 	name := o.Master.Name
 	for _, s := range f.Sentinels {
 		switch {
+		case s.Configured && strings.HasPrefix(s.Err, "ERR unknown command"):
+			n.add(Error, "sentinel-is-none", string(s.Addr), "name the port of its Sentinel, often 26379", "it is no Sentinel, perhaps a data node: %s", s.Err)
 		case s.Err != "" && s.Configured:
 			n.add(Warning, "sentinel-unreachable", string(s.Addr), "start it, correct its address, login or TLS, or take it out of the configuration", "it does not answer: %s", s.Err)
 		case s.Unknown:

@@ -98,7 +98,10 @@ func TestJudge(t *testing.T) {
 		"epochs":          {func(_ *Options, f *Facts) { f.Sentinels[0].Epoch = 6 }, []string{"warning sentinel-epoch"}},
 		"quorum too high": {func(_ *Options, f *Facts) { f.Sentinels[0].Quorum = 4 }, []string{"error sentinel-quorum"}},
 		"quorums differ":  {func(_ *Options, f *Facts) { f.Sentinels[0].Quorum = 1 }, []string{"warning sentinel-quorum"}},
-		"tilt":            {func(_ *Options, f *Facts) { f.Sentinels[0].Tilt = true }, []string{"warning sentinel-tilt 10.0.0.1:26379"}},
+		"a data node for a sentinel": {func(_ *Options, f *Facts) {
+			f.Sentinels[2].Err = "ERR unknown command 'SENTINEL', with args beginning with: 'MASTER' 'm'"
+		}, []string{"error sentinel-is-none 10.0.0.3:26379", "warning announce-unreachable 10.0.0.3:26379", "warning sentinel-spare"}},
+		"tilt": {func(_ *Options, f *Facts) { f.Sentinels[0].Tilt = true }, []string{"warning sentinel-tilt 10.0.0.1:26379"}},
 		"one configured": {func(_ *Options, f *Facts) {
 			f.Sentinels[1].Configured, f.Sentinels[2].Configured = false, false
 		}, []string{"warning sentinel-single"}},
@@ -181,6 +184,22 @@ func TestJudge(t *testing.T) {
 			f.Nodes[0].Clock = Clock{Known: true, Ahead: -time.Minute}
 			f.Nodes[1].Clock = Clock{Known: true, Ahead: 3 * time.Second, Error: 2 * time.Second} // too far to tell
 		}, []string{"warning clock 10.0.1.1:6379"}},
+		"a sentinel's clock":   {func(_ *Options, f *Facts) { f.Sentinels[1].Clock.Ahead = 1100 * time.Millisecond }, []string{"warning clock 10.0.0.2:26379"}},
+		"as far as is allowed": {func(_ *Options, f *Facts) { f.Sentinels[1].Clock = Clock{Known: true, Ahead: -time.Second} }, nil},
+		"our clock": {func(_ *Options, f *Facts) {
+			for i := range f.Sentinels {
+				f.Sentinels[i].Clock.Ahead = 90 * time.Second
+			}
+			f.Nodes[0].Clock = Clock{Known: true, Ahead: 91 * time.Second}
+		}, []string{"warning clock"}},
+		"each another way": {func(_ *Options, f *Facts) {
+			f.Sentinels[0].Clock.Ahead, f.Sentinels[1].Clock.Ahead, f.Sentinels[2].Clock.Known = time.Minute, -time.Minute, false
+		}, []string{"warning clock 10.0.0.1:26379", "warning clock 10.0.0.2:26379"}},
+		"no clock": {func(_ *Options, f *Facts) {
+			for i := range f.Sentinels {
+				f.Sentinels[i].Clock = Clock{}
+			}
+		}, nil},
 		"certificates": {func(_ *Options, f *Facts) {
 			end := func(d time.Duration) *x509.Certificate { return &x509.Certificate{NotAfter: f.At.Add(d)} }
 			f.Chains = []Chain{{"10.0.1.1:6379", []*x509.Certificate{end(1000 * time.Hour), end(240 * time.Hour)}}, {"10.0.1.2:6379", []*x509.Certificate{end(10000 * time.Hour)}}}
@@ -201,5 +220,25 @@ func TestJudge(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A clock is read from INFO or TIME, at best to half of the way there and back.
+func TestClockOf(t *testing.T) {
+	asked := time.Unix(1_700_000_000, 0)
+	came := asked.Add(200 * time.Millisecond)
+	ahead := Clock{Known: true, Ahead: 3 * time.Second, Error: 100 * time.Millisecond}
+	there := asked.Add(100*time.Millisecond + 3*time.Second)
+	for name, tt := range map[string]struct{ got, want Clock }{
+		"INFO":           {clockOf(map[string]string{"server_time_usec": "1700000003100000"}, asked, came), ahead},
+		"INFO, old":      {clockOf(map[string]string{}, asked, came), Clock{}},
+		"TIME":           {clockOfTime(answer{v: []any{"1700000003", "100000"}}, asked, came), ahead},
+		"TIME, denied":   {clockOfTime(answer{err: errSpent}, asked, came), Clock{}},
+		"TIME, nonsense": {clockOfTime(answer{v: []any{"x", "1"}}, asked, came), Clock{}},
+		"both alike":     {clockAt(there, asked, came), ahead},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s: %+v; want %+v", name, tt.got, tt.want)
+		}
 	}
 }

@@ -34,6 +34,21 @@ func testTimers(r *rig) {
 	}
 }
 
+// testOnTurn wants to be told of each turn before its events, with the turn's time.
+func testOnTurn(r *rig) {
+	t := r.tb
+	var told time.Time
+	turns := 0
+	r.do(func() { r.OnTurn(func(now time.Time) { told, turns = now, turns+1 }) })
+	for want := range 3 {
+		r.do(func() {
+			if !told.Equal(r.Now()) || turns <= want {
+				t.Errorf("in turn %v: told of %v, %d times", r.Now(), told, turns)
+			}
+		})
+	}
+}
+
 func testTimerReset(r *rig) {
 	t := r.tb
 	var got []string

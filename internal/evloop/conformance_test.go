@@ -15,6 +15,7 @@ import (
 var conformance = map[string]func(*rig){
 	"echo":                      testEcho,
 	"echo over a unix socket":   testEchoUnix,
+	"reads where it is told":    testRooms,
 	"adopts what was dialled":   testAdopt,
 	"accepted for another loop": testAcceptElsewhere,
 	"stops listening":           testStopListening,
@@ -41,6 +42,7 @@ var conformance = map[string]func(*rig){
 	"one write a turn":                 testOneWrite,
 	"turn ends come before the output": testTurnEnd,
 
+	"turns tell when they begin":    testOnTurn,
 	"timers come in order":          testTimers,
 	"timers are reset and stopped":  testTimerReset,
 	"posts keep their order":        testPostOrder,
@@ -56,6 +58,9 @@ func TestConformance(t *testing.T) {
 		t.Run(driver, func(t *testing.T) {
 			for name, test := range conformance {
 				t.Run(name, func(t *testing.T) { test(newRig(t, d)) })
+				if d == DriverEpoll { // the other cannot linger
+					t.Run(name+", lingering", func(t *testing.T) { test(newRigOf(t, Options{Driver: d, Linger: true})) })
+				}
 			}
 		})
 	}
@@ -75,6 +80,13 @@ func testEcho(r *rig) {
 	if got := r.Len(); got != 20 {
 		t.Errorf("Len() = %d; want 20", got)
 	}
+}
+
+func testRooms(r *rig) {
+	nc, _ := r.accept("tcp", echoRooms)
+	big := pattern(3 << 20)
+	go func() { _, _ = nc.Write(big) }()
+	mustRead(r.tb, nc, big)
 }
 
 func testEchoUnix(r *rig) {

@@ -11,6 +11,8 @@ type Conn struct {
 	h    Handler
 	sock Socket
 
+	collector Collector // h, if it is one
+
 	slot uint32 // the poller's, with gen: which events are ours
 	mask uint32 // what the poller watches for
 	pc   *portConn
@@ -114,6 +116,14 @@ func (c *Conn) LocalAddr() string {
 		c.local = c.sock.localAddr()
 	}
 	return c.local
+}
+
+// room is where the handler wants the next bytes; nil: it does not care.
+func (c *Conn) room() []byte {
+	if c.collector == nil {
+		return nil
+	}
+	return c.collector.Room()
 }
 
 func (c *Conn) fail(err error) {

@@ -29,6 +29,8 @@ type epoll struct {
 	slots  []slot
 	free   []uint32
 	iov    [maxIOV]unix.Iovec
+	linger bool // Options.Linger
+	idle   bool // the last wait brought nothing
 
 	mu     sync.Mutex // guards wakefd: a late wake must not write to a reused descriptor
 	wakefd int        // -1 once closed
@@ -42,8 +44,8 @@ type slot struct {
 
 const wakeSlot = 0 // the eventfd's
 
-func newPoller(d Driver) (poller, error) {
-	if d == DriverPortable {
+func newPoller(o Options) (poller, error) {
+	if o.Driver == DriverPortable {
 		return newPortable(), nil
 	}
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -56,7 +58,7 @@ func newPoller(d Driver) (poller, error) {
 		return nil, fmt.Errorf("evloop: eventfd: %w", err)
 	}
 	p := &epoll{
-		ep: ep, wakefd: wfd,
+		ep: ep, wakefd: wfd, linger: o.Linger,
 		raw:    make([]unix.EpollEvent, maxEvents),
 		events: make([]event, 0, maxEvents),
 		slots:  make([]slot, 1, 64),
@@ -94,11 +96,15 @@ func (p *epoll) give(i uint32) {
 }
 
 func (p *epoll) wait(d time.Duration) ([]event, error) {
-	// A wait of zero first, without telling the Go scheduler: under load there is
-	// nearly always work, and a call that cannot block needs no handing over of
-	// our P. Only a wait that will really sleep goes the scheduler's way.
-	n, err := p.waitRaw()
-	if n == 0 && err == nil && d != 0 {
+	// First without telling the Go scheduler: under load there is nearly always work,
+	// now or, with linger, within a millisecond, and then our P need not be handed
+	// over. Only a wait that will really sleep goes the scheduler's way.
+	ms := 0
+	if p.linger && !p.idle && d != 0 {
+		ms = 1
+	}
+	n, err := p.waitRaw(ms)
+	if n == 0 && err == nil && ms == 0 && d != 0 {
 		n, err = unix.EpollWait(p.ep, p.raw, millis(d))
 		if errors.Is(err, unix.EINTR) {
 			n, err = 0, nil
@@ -107,6 +113,7 @@ func (p *epoll) wait(d time.Duration) ([]event, error) {
 	if err != nil {
 		return nil, fmt.Errorf("evloop: epoll_wait: %w", err)
 	}
+	p.idle = n == 0
 	p.events = p.events[:0]
 	for i := range n {
 		raw := &p.raw[i]
@@ -124,9 +131,11 @@ func (p *epoll) wait(d time.Duration) ([]event, error) {
 	return p.events, nil
 }
 
-func (p *epoll) waitRaw() (int, error) {
+// waitRaw waits for at most ms milliseconds and holds the processor meanwhile. The
+// scheduler's signal, with which it stops the world, ends it.
+func (p *epoll) waitRaw(ms int) (int, error) {
 	n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.ep),
-		uintptr(unsafe.Pointer(&p.raw[0])), uintptr(len(p.raw)), 0, 0, 0)
+		uintptr(unsafe.Pointer(&p.raw[0])), uintptr(len(p.raw)), uintptr(ms), 0, 0)
 	if e == unix.EINTR {
 		n, e = 0, 0
 	}

@@ -22,7 +22,7 @@ import (
 
 // patience is how long a test waits for what must happen; it is never waited out
 // by a test that passes.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -48,14 +48,21 @@ type rig struct {
 // newRig runs a loop until the test ends, and then checks that no descriptor is left.
 func newRig(tb testing.TB, d Driver) *rig {
 	tb.Helper()
+	return newRigOf(tb, Options{Driver: d})
+}
+
+// newRigOf is newRig with other options than the driver's; its log is the rig's.
+func newRigOf(tb testing.TB, o Options) *rig {
+	tb.Helper()
 	before := openFiles(tb)
 	logs := &logBuffer{}
-	l, err := New(Options{Driver: d, Log: slog.New(slog.NewTextHandler(logs, nil))})
+	o.Log = slog.New(slog.NewTextHandler(logs, nil))
+	l, err := New(o)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(tb.Context())
-	r := &rig{Loop: l, tb: tb, driver: d, logs: logs, cancel: cancel, ended: make(chan struct{})}
+	r := &rig{Loop: l, tb: tb, driver: o.Driver, logs: logs, cancel: cancel, ended: make(chan struct{})}
 	go func() {
 		defer close(r.ended)
 		if err := l.Run(ctx); err != nil {
@@ -279,12 +286,14 @@ type handler struct {
 	c  *Conn
 
 	onData   func(b []byte)
-	onEOF    func() // nil: Close
+	onRoom   func() []byte // nil: no room of its own
+	onEOF    func()        // nil: Close
 	onWrote  func(n int)
 	onClosed func(err error)
 
 	out                [][]byte
 	received           []byte // if onData is nil
+	room               []byte // for the next Data
 	reads, lefts, eofs int
 	outputs, closeds   int
 	outputTurn         uint64 // the turn of the last Output, counted from 1
@@ -315,8 +324,13 @@ func (h *handler) Data(b []byte) {
 	if h.eofs > 0 {
 		h.tb.Error("Data after EOF")
 	}
-	if len(b) == 0 || len(b) > ReadSize {
+	room := h.room
+	h.room = nil
+	switch {
+	case len(b) == 0, len(room) == 0 && len(b) > ReadSize:
 		h.tb.Errorf("Data of %d bytes", len(b))
+	case len(room) > 0 && (&b[0] != &room[0] || len(b) > len(room)):
+		h.tb.Errorf("Data of %d bytes is elsewhere than in the room of %d", len(b), len(room))
 	}
 	h.reads++
 	if h.onData != nil {
@@ -324,6 +338,14 @@ func (h *handler) Data(b []byte) {
 		return
 	}
 	h.received = append(h.received, b...)
+}
+
+func (h *handler) Room() []byte {
+	h.alive("Room")
+	if h.onRoom != nil {
+		h.room = h.onRoom()
+	}
+	return h.room
 }
 
 func (h *handler) Left() {
@@ -388,6 +410,17 @@ func (h *handler) Closed(err error) {
 // echo answers everything with itself.
 func echo(h *handler) {
 	h.onData = func(b []byte) { h.say(bytes.Clone(b)) }
+}
+
+// echoRooms is echo which has the bytes read to buffers of its own, of many sizes.
+func echoRooms(h *handler) {
+	h.onRoom = func() []byte { return make([]byte, [...]int{0, 1, 1000, 3 * ReadSize}[h.reads%4]) }
+	h.onData = func(b []byte) {
+		if h.reads%4 == 1 { // it was read to the loop's own
+			b = bytes.Clone(b)
+		}
+		h.say(b)
+	}
 }
 
 // logBuffer is what a loop has logged.

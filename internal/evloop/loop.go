@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// ReadSize is the most that one connection is read in one turn, in bytes.
+// ReadSize is the most that one connection is read in one turn, in bytes, unless its
+// handler is a Collector that has more room.
 const ReadSize = 64 << 10
 
 // maxPosted bounds the functions waiting to be run by a loop.
@@ -52,6 +53,12 @@ type Handler interface {
 // last may still be unread then, and comes after Conn.Resume.
 type Leaver interface{ Left() }
 
+// Collector is a Handler that may want the next bytes where it collects them. Room is
+// called before a read and returns where they are to go, or nil for the loop's own
+// buffer; the call of Data that follows, if any, is given the beginning of it. Where it
+// pauses the connection nothing is read.
+type Collector interface{ Room() []byte }
+
 // Driver names how a loop waits for its connections.
 type Driver uint8
 
@@ -65,6 +72,10 @@ const (
 // Options configure a Loop. The zero value works.
 type Options struct {
 	Driver Driver
+	// Linger has the loop keep its processor for up to a millisecond when it runs out
+	// of work, which costs less than to give it up and get it back. It is for loops
+	// that are fewer than the processors (docs/adr/0002): what else runs has the rest.
+	Linger bool
 	Log    *slog.Logger // nil: nothing is logged
 }
 
@@ -77,18 +88,19 @@ type Loop struct {
 	log  *slog.Logger
 
 	// Owned by Run.
-	scratch  []byte
-	iov      [][]byte
-	dirty    []*Conn // have output, or must close, at the end of this turn
-	closing  []*Conn // closed in this turn; their descriptors go last
-	live     map[*Conn]struct{}
-	accepts  []*listener
-	timers   timerHeap
-	turnEnds []func()
-	now      time.Time
-	spare    []func()
-	tls      *tlsBuffers // nil until the first TLS connection
-	flushes  uint64      // so far; a connection remembers the one it was last part of
+	scratch    []byte
+	iov        [][]byte
+	dirty      []*Conn // have output, or must close, at the end of this turn
+	closing    []*Conn // closed in this turn; their descriptors go last
+	live       map[*Conn]struct{}
+	accepts    []*listener
+	timers     timerHeap
+	turnBegins []func(now time.Time)
+	turnEnds   []func()
+	now        time.Time
+	spare      []func()
+	tls        *tlsBuffers // nil until the first TLS connection
+	flushes    uint64      // so far; a connection remembers the one it was last part of
 
 	stats Stats
 
@@ -112,7 +124,7 @@ func New(o Options) (*Loop, error) {
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
-	p, err := newPoller(o.Driver)
+	p, err := newPoller(o)
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +164,9 @@ func (l *Loop) turn() error {
 	}
 	l.now = time.Now()
 	start := l.now
+	for _, f := range l.turnBegins {
+		f(start)
+	}
 	for i := range events {
 		l.dispatch(&events[i])
 	}
@@ -196,11 +211,18 @@ func (l *Loop) dispatch(ev *event) {
 		c.Flush() // at the end of the turn, together with what its events will add
 	}
 	if ev.flags&evRead != 0 && !c.paused && !c.eof {
-		n, err := l.poll.read(c, l.scratch)
+		b := l.scratch
+		if room := c.room(); len(room) > 0 {
+			b = room
+		}
+		if c.paused {
+			return
+		}
+		n, err := l.poll.read(c, b)
 		switch {
 		case n > 0:
 			l.stats.BytesIn += uint64(n)
-			c.h.Data(l.scratch[:n])
+			c.h.Data(b[:n])
 			return // one read a turn; level-triggered polling brings the rest
 		case errors.Is(err, errAgain):
 		case errors.Is(err, errEOF):
@@ -382,6 +404,9 @@ func (l *Loop) Now() time.Time { return l.now }
 // Len returns how many connections the loop owns. It is safe for concurrent use.
 func (l *Loop) Len() int { return int(l.size.Load()) }
 
+// OnTurn has f run at the beginning of every turn, which is now.
+func (l *Loop) OnTurn(f func(now time.Time)) { l.turnBegins = append(l.turnBegins, f) }
+
 // OnTurnEnd has f run at the end of every turn, before the output is written.
 func (l *Loop) OnTurnEnd(f func()) { l.turnEnds = append(l.turnEnds, f) }
 
@@ -398,6 +423,7 @@ func (l *Loop) Add(s Socket, build func(*Conn) Handler) (*Conn, error) {
 		return nil, err
 	}
 	c.h = build(c)
+	c.collector, _ = c.h.(Collector)
 	l.live[c] = struct{}{}
 	l.size.Store(int64(len(l.live)))
 	return c, nil
@@ -444,7 +470,7 @@ func (l *Loop) acceptReady(a *listener) {
 			return
 		}
 		if err != nil {
-			l.log.Warn("accept failed, resting", "listener", a.ln.Addr().String(), "error", err)
+			l.log.Warn("accept failed, resting", "listener", a.ln.Addr().String(), "err", err)
 			a.resting = true
 			l.poll.updateListen(a)
 			l.After(acceptRest, func() {

@@ -7,8 +7,8 @@ import (
 	"net"
 )
 
-func newPoller(d Driver) (poller, error) {
-	if d == DriverEpoll {
+func newPoller(o Options) (poller, error) {
+	if o.Driver == DriverEpoll {
 		return nil, errors.New("evloop: no epoll on this system")
 	}
 	return newPortable(), nil

@@ -225,13 +225,20 @@ func (h *tlsHandler) open(b []byte) {
 	h.wire.in = b
 	buf := h.c.loop.tlsBuffers().plain
 	for !h.c.closed && !h.eof {
-		n, err := h.fill(buf)
+		b := buf
+		if c, ok := h.inner.(Collector); ok && !h.c.paused && len(h.held) == 0 {
+			if room := c.Room(); len(room) > 0 {
+				b = room
+			}
+		}
+		held := h.c.paused || len(h.held) > 0
+		n, err := h.fill(b)
 		switch {
 		case n == 0:
-		case h.c.paused || len(h.held) > 0:
-			h.held = append(h.held, buf[:n]...)
+		case held:
+			h.held = append(h.held, b[:n]...)
 		default:
-			h.inner.Data(buf[:n])
+			h.inner.Data(b[:n])
 		}
 		if err != nil {
 			h.ended(err)

@@ -138,6 +138,19 @@ func TestTLSEcho(t *testing.T) {
 	})
 }
 
+func TestTLSRooms(t *testing.T) {
+	eachTLS(t, func(t *testing.T, version uint16, d Driver) {
+		t.Helper()
+		server, client := tlsConfigs(t, version)
+		r := newRig(t, d)
+		tc := tls.Client(dial(t, r.serveTLS(server, echoRooms)), client)
+		big := pattern(3 << 20)
+		go func() { _, _ = tc.Write(big) }()
+		mustRead(t, tc, big)
+		_ = tc.Close()
+	})
+}
+
 func TestTLSHalfClose(t *testing.T) {
 	eachTLS(t, func(t *testing.T, version uint16, d Driver) {
 		t.Helper()
@@ -554,7 +567,7 @@ func TestTLSPlainPeerIsToldOutsideTheGate(t *testing.T) {
 		_ = record.Conn.Close()
 		told <- err
 	}()
-	_ = theirs.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = theirs.SetReadDeadline(time.Now().Add(patience))
 	if b, err := io.ReadAll(theirs); err != nil || string(b) != "no TLS" {
 		t.Fatalf("the peer reads %q (%v)", b, err)
 	}

@@ -59,7 +59,7 @@ func dial(t *testing.T, addr string) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	return c.(*net.TCPConn)
@@ -88,7 +88,7 @@ func expectNothing(t *testing.T, c net.Conn) {
 	if e, ok := errors.AsType[net.Error](err); n != 0 || !ok || !e.Timeout() {
 		t.Fatalf("read %d bytes, %v; want a timeout", n, err)
 	}
-	setReadDeadline(t, c, 20*time.Second)
+	setReadDeadline(t, c, time.Minute)
 }
 
 func setReadDeadline(t *testing.T, c net.Conn, d time.Duration) {
@@ -108,7 +108,7 @@ func expectEnd(t *testing.T, c net.Conn, want error) {
 // waitFor polls until ok.
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for !ok() {
 		select {
@@ -382,7 +382,7 @@ func TestStallFrom(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
-		setReadDeadline(t, c, 20*time.Second)
+		setReadDeadline(t, c, time.Minute)
 		return c.(*net.TCPConn)
 	}
 	one, other := from("127.0.0.2"), from("127.0.0.3")

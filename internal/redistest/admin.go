@@ -16,8 +16,9 @@ import (
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
-// askTimeout bounds one question to a node that may be paused or overloaded.
-const askTimeout = time.Second
+// askTimeout bounds one question to a node that may hang. A node that was asked is none
+// that was paused here, so on a busy machine it will answer in the end.
+const askTimeout = 15 * time.Second
 
 // Do sends one command over a connection of its own, past any relay, logged in
 // with the group's password, and returns the reply as RESP2 has it: string,

@@ -14,8 +14,9 @@ import (
 	"github.com/sentinelproxy/sentinelproxy/topology"
 )
 
-// defaultWait bounds calls whose context has no deadline.
-const defaultWait = 30 * time.Second
+// defaultWait bounds calls whose context has no deadline. A Sentinel that was kept from
+// running for two seconds does nothing for thirty (TILT).
+const defaultWait = 2 * time.Minute
 
 // Node is one Redis or Sentinel. Its process may come and go; address,
 // directory and configuration stay. It is safe for concurrent use.

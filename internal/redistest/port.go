@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"testing"
 )
 
 // Ports are taken from below the range the kernel gives to outgoing
@@ -48,3 +49,20 @@ func reservePort(ctx context.Context, host string) (*port, error) {
 
 // release gives the port to others.
 func (p *port) release() error { return p.claim.release() }
+
+// FreeAddr returns an address of this machine that nobody listens on, for a program that a
+// test starts. No other caller of this package, in whatever process, gets its port until
+// the test ends.
+func FreeAddr(tb testing.TB) string {
+	tb.Helper()
+	p, err := reservePort(tb.Context(), "127.0.0.1")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := p.release(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.number))
+}

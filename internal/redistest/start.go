@@ -16,7 +16,7 @@ import (
 )
 
 // startTimeout bounds a Start; a quiet machine needs one or two seconds.
-const startTimeout = 60 * time.Second
+const startTimeout = 3 * time.Minute
 
 // Start runs a group and returns when it is ready: every Sentinel names the
 // master, sees all replicas with their links up, and all other Sentinels. From

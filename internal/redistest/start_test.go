@@ -51,7 +51,7 @@ func TestContextEnd(t *testing.T) {
 	for _, n := range g.all() {
 		select {
 		case <-n.process().gone:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%s runs on after its context ended", n.Name())
 		}
 	}

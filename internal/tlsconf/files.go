@@ -1,12 +1,14 @@
 package tlsconf
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 )
 
@@ -142,17 +144,44 @@ func (c contents) parse(f Files) (*Material, error) {
 	return m, nil
 }
 
-var errNoPEM = errors.New("it is not PEM (-----BEGIN ...)")
-
-// certificates returns the certificates in b, at least one.
-func certificates(b []byte) ([]*x509.Certificate, error) {
-	var list []*x509.Certificate
-	other := ""
+// blocks returns the PEM blocks of b, at least one, or what is wrong with it. A block that
+// can't be read is an error: what was cut off must not pass for a shorter chain.
+func blocks(b []byte) ([]*pem.Block, error) {
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil, errors.New("it is empty")
+	}
+	begun := 0
+	for line := range bytes.Lines(b) {
+		if bytes.HasPrefix(line, []byte("-----BEGIN ")) {
+			begun++
+		}
+	}
+	var list []*pem.Block
 	for {
 		var block *pem.Block
 		if block, b = pem.Decode(b); block == nil {
 			break
 		}
+		list = append(list, block)
+	}
+	switch {
+	case begun == 0 && len(list) == 0:
+		return nil, errors.New("it is not PEM (-----BEGIN ...)")
+	case len(list) < begun:
+		return nil, fmt.Errorf("it is cut off or damaged: %d of %d PEM blocks can be read", len(list), begun)
+	}
+	return list, nil
+}
+
+// certificates returns the certificates in b, at least one.
+func certificates(b []byte) ([]*x509.Certificate, error) {
+	all, err := blocks(b)
+	if err != nil {
+		return nil, err
+	}
+	var list []*x509.Certificate
+	other := ""
+	for _, block := range all {
 		if block.Type != "CERTIFICATE" {
 			other = block.Type
 			continue
@@ -163,35 +192,29 @@ func certificates(b []byte) ([]*x509.Certificate, error) {
 		}
 		list = append(list, cert)
 	}
-	switch {
-	case len(list) > 0:
-		return list, nil
-	case other != "":
+	if len(list) == 0 {
 		return nil, fmt.Errorf("it holds a %s and no certificate", other)
 	}
-	return nil, errNoPEM
+	return list, nil
 }
 
 // keyLooksRight tells mistakes that tls.X509KeyPair names less well.
 func keyLooksRight(b []byte) error {
+	all, err := blocks(b)
+	if err != nil {
+		return err
+	}
 	other := ""
-	for {
-		var block *pem.Block
-		if block, b = pem.Decode(b); block == nil {
-			break
-		}
+	for _, block := range all {
 		switch {
 		case block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "":
 			return errors.New("the key is encrypted")
-		case len(block.Type) >= 11 && block.Type[len(block.Type)-11:] == "PRIVATE KEY":
+		case strings.HasSuffix(block.Type, "PRIVATE KEY"):
 			return nil
 		}
 		other = block.Type
 	}
-	if other != "" {
-		return fmt.Errorf("it holds a %s and no private key", other)
-	}
-	return errNoPEM
+	return fmt.Errorf("it holds a %s and no private key", other)
 }
 
 // Expiries returns when the first certificate of each file ends, by role.

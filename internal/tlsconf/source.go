@@ -26,8 +26,8 @@ const checkAgain = time.Second
 
 // Options are one leg's settings.
 type Options struct {
-	Master string // whose, for metrics and logs
-	Leg    string // "clients", "redis" or "sentinels"
+	Master string // whose, for metrics and logs; "": of the process
+	Leg    string // "clients", "redis", "sentinels" or "admin"
 	Prefix string // of its settings' keys, such as "redis.tls", for advice
 
 	Files Files
@@ -91,7 +91,9 @@ func newSource(o Options, read func(string) ([]byte, error)) (*Source, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.log = s.log.With("master_name", o.Master, "leg", o.Leg)
+	if s.log = s.log.With("leg", o.Leg); o.Master != "" {
+		s.log = s.log.With("master_name", o.Master)
+	}
 	have, err := o.Files.read(read)
 	if err != nil {
 		return nil, err

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +133,64 @@ sentinelproxy_tls_reloads_total{leg="redis",master_name="orders",result="ok"} 1
 	}
 }
 
+// Files that are no good are told with what they are, once, at a start and while the old
+// ones are in use, which stay so.
+func TestBadFiles(t *testing.T) {
+	ca := certtest.MustCA(t)
+	good := disk{}
+	good.put(ca, ca.MustIssue(t, certtest.Leaf{Name: "good"}))
+	half := func(b []byte) []byte { return b[:len(b)/2] }
+	for name, tt := range map[string]struct {
+		file string
+		put  []byte // nil: it can't be read
+		want string
+	}{
+		"unreadable certificate":  {"cert", nil, "cert: file does not exist; want a readable PEM file with the certificate and its chain"},
+		"unreadable key":          {"key", nil, "key: file does not exist; want a readable PEM file with the certificate's private key"},
+		"unreadable authority":    {"ca", nil, "ca: file does not exist; want a readable PEM file"},
+		"empty certificate":       {"cert", []byte{}, "cert: it is empty; want a PEM certificate and its chain"},
+		"empty key":               {"key", []byte("\n"), "key: it is empty; want the certificate's private key in PEM"},
+		"empty authority":         {"ca", []byte{}, "ca: it is empty; want PEM certificates of authorities"},
+		"certificate cut off":     {"cert", half(good["cert"]), "cert: it is cut off or damaged: 0 of 1 PEM blocks can be read"},
+		"key cut off":             {"key", half(good["key"]), "key: it is cut off or damaged: 0 of 1 PEM blocks can be read"},
+		"authority cut off":       {"ca", half(good["ca"]), "ca: it is cut off or damaged"},
+		"chain cut off":           {"cert", slices.Concat(good["cert"], half(good["ca"])), "cert: it is cut off or damaged: 1 of 2 PEM blocks can be read"},
+		"damaged in the middle":   {"ca", slices.Concat(half(good["ca"]), []byte("\n"), good["ca"]), "ca: it is cut off or damaged: 1 of 2 PEM blocks can be read"},
+		"no certificate in it":    {"cert", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("nonsense")}), "cert: x509: "},
+		"encrypted key":           {"key", pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("x")}), "key: the key is encrypted; want the certificate's private key in PEM, without a passphrase"},
+		"encrypted key, old form": {"key", pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-256-CBC,00"}, Bytes: []byte("x")}), "key: the key is encrypted"},
+		"key in DER":              {"key", []byte{0x30, 0x82, 1, 2}, "key: it is not PEM (-----BEGIN ...)"},
+		"key for a certificate":   {"cert", good["key"], "cert: it holds a PRIVATE KEY and no certificate"},
+		"a huge file":             {"ca", make([]byte, maxFile+1), "ca: it holds 4194305 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := maps.Clone(good)
+			var rejected []string
+			var log bytes.Buffer
+			s := mustSource(t, d, Options{
+				Files: allFiles, Log: slog.New(slog.NewTextHandler(&log, nil)), Rejected: func(err error) { rejected = append(rejected, err.Error()) },
+			})
+			if d[tt.file] = tt.put; tt.put == nil {
+				delete(d, tt.file)
+			}
+			_, err := Load(d.read, allFiles)
+			if list := FileErrors(err); len(list) != 1 || !strings.HasPrefix(list[0].Error(), tt.want) {
+				t.Errorf("at a start: %v; want %s", err, tt.want)
+			}
+			old := s.Server()
+			for range 4 {
+				s.check(false)
+			}
+			if s.Server() != old {
+				t.Error("it is in use")
+			}
+			if len(rejected) != 1 || !strings.HasPrefix(rejected[0], tt.want) || strings.Count(log.String(), "not loaded") != 1 {
+				t.Errorf("told %q; log %s", rejected, log.String())
+			}
+		})
+	}
+}
+
 // node listens and does to each connection what serve does.
 func node(tb testing.TB, serve func(net.Conn)) string {
 	tb.Helper()
@@ -227,12 +288,16 @@ func TestHandshakeErrorsAreExplained(t *testing.T) {
 			d := disk{"ca": ca.PEM}
 			tt.opts.Files.CA = "ca"
 			s := mustSource(t, d, tt.opts)
-			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			patience := time.Minute
+			if name == "hangs" || name == "plain" { // it is the end of the time that tells
+				patience = time.Second
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			c, err := s.Dialer(new(net.Dialer).DialContext)(ctx, "tcp", node(t, tt.serve))
 			if err == nil { // with TLS 1.3 a node tells some things only now
 				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(patience))
 				if _, err = io.WriteString(c, "x"); err == nil {
 					_, err = io.ReadFull(c, make([]byte, 1))
 				}

@@ -81,7 +81,7 @@ func TestLeaderListsOldAddress(t *testing.T) {
 func TestOldMasterLosesWrites(t *testing.T) {
 	t.Parallel()
 	o := sentineltest.Fast()
-	o.LeaderSwitchAfter = time.Second // room for the writes below
+	o.LeaderSwitchAfter = 5 * time.Second // room for the writes below, on a busy machine too
 	g := sentineltest.New(t, o)
 	old, to := g.Nodes()[0], g.Nodes()[1]
 	w := dial(t, old.Addr())
@@ -115,7 +115,7 @@ func TestOldMasterLosesWrites(t *testing.T) {
 func TestKilledMasterIsReplaced(t *testing.T) {
 	t.Parallel()
 	o := sentineltest.Fast()
-	o.DemoteAfter = time.Second // room to ask the stale master
+	o.DemoteAfter = 5 * time.Second // room to ask the stale master, on a busy machine too
 	g := sentineltest.New(t, o)
 	old := g.MasterAddr()
 	r := record(t, g.SentinelAddrs()[0])
@@ -208,7 +208,7 @@ func TestNoReplicaToPromote(t *testing.T) {
 func TestLeaderDiesAfterPromotion(t *testing.T) {
 	t.Parallel()
 	o := sentineltest.Fast()
-	o.ConfirmAfter = time.Second // room to stop the leader
+	o.ConfirmAfter = 5 * time.Second // room to stop the leader, on a busy machine too
 	g := sentineltest.New(t, o)
 	old, to := g.Nodes()[0], g.Nodes()[1]
 	done := make(chan error, 1)

@@ -127,7 +127,7 @@ func (c *client) want(want string, args ...string) {
 
 func (c *client) read() value {
 	c.tb.Helper()
-	_ = c.nc.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = c.nc.SetReadDeadline(time.Now().Add(time.Minute))
 	v, err := readValue(c.rd)
 	if err != nil {
 		c.tb.Fatalf("read reply: %v", err)
@@ -138,7 +138,7 @@ func (c *client) read() value {
 // wantClosed waits for the server to end the connection, after what it says.
 func (c *client) wantClosed() {
 	c.tb.Helper()
-	_ = c.nc.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = c.nc.SetReadDeadline(time.Now().Add(time.Minute))
 	for {
 		if _, err := readValue(c.rd); err != nil {
 			if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
@@ -188,10 +188,10 @@ func readValue(rd *bufio.Reader) (value, error) {
 // waitFor polls until is true, and fails the test with what was wanted.
 func waitFor(tb testing.TB, what string, is func() bool) {
 	tb.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !is() {
 		if time.Now().After(deadline) {
-			tb.Fatalf("waited 20s for %s", what)
+			tb.Fatalf("waited a minute for %s", what)
 		}
 		<-time.After(time.Millisecond)
 	}

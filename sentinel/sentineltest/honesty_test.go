@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
 	"github.com/sentinelproxy/sentinelproxy/sentinel/sentineltest"
@@ -128,7 +129,7 @@ PING`
 // TestAnswersAsRedisDoes compares both protocols, key by key.
 func TestAnswersAsRedisDoes(t *testing.T) {
 	t.Parallel()
-	redis := redistest.New(t, redistest.Options{})
+	redis := redistest.New(t, redistest.Options{DownAfter: 10 * time.Second}) // a node that is down has other keys
 	fake := sentineltest.New(t, sentineltest.Fast())
 	for name, tt := range map[string]struct {
 		questions  string
@@ -184,7 +185,7 @@ var compared = []string{
 // another Sentinel, payloads included.
 func TestEventsAsSentinelSends(t *testing.T) {
 	t.Parallel()
-	redis := redistest.New(t, redistest.Options{Replicas: 1})
+	redis := redistest.New(t, redistest.Options{Replicas: 1, DownAfter: 10 * time.Second, FailoverTimeout: 10 * time.Second})
 	o := sentineltest.Fast()
 	o.Replicas = 1
 	fake := sentineltest.New(t, o)

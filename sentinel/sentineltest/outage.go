@@ -91,7 +91,7 @@ func (g *Group) reconsider(ctx context.Context) {
 		err = f.perform(ctx)
 	}
 	if err != nil && ctx.Err() == nil {
-		g.log.Warn("failover failed", "error", err)
+		g.log.Warn("failover failed", "err", err)
 	}
 }
 

@@ -99,7 +99,7 @@ func (s *Sentinel) failover(r *reply) {
 	default:
 		s.g.spawn(func(ctx context.Context) {
 			if err := f.perform(ctx); err != nil {
-				s.g.log.Warn("failover failed", "error", err)
+				s.g.log.Warn("failover failed", "err", err)
 			}
 		})
 		r.simple("OK")
