@@ -149,6 +149,11 @@ func (s *session) dropOwn() {
 	s.own = nil
 	p.owner = nil
 	p.end()
+	for i := range p.queue.len() {
+		if p.queue.at(i).s == s { // nobody will answer it
+			s.inflight--
+		}
+	}
 	s.w.owned--
 }
 
