@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -121,7 +122,7 @@ func (w *worker) dialFor(p *pipe) {
 
 // connectFailed tries again after a rest, and tells the control plane.
 func (w *worker) connectFailed(p *pipe, err error) {
-	if p.replica {
+	if p.replica || p.lane > 0 {
 		p.lost(err)
 		return
 	}
@@ -334,7 +335,7 @@ func (w *worker) ready(p *pipe) {
 // that wait for it are told.
 func (w *worker) loginRefused(p *pipe, text string) {
 	w.log.Debug("login refused by redis", "addr", p.addr, "reply", text)
-	if p.replica {
+	if p.replica || p.lane > 0 {
 		p.lost(loginError(text))
 		return
 	}
@@ -402,12 +403,16 @@ func (w *worker) pipeLost(p *pipe, err error) {
 		w.endTrial(p)
 		return
 	}
-	if !p.carried {
+	if !p.carried && p.lane == 0 {
 		w.failed(fmt.Sprint(err))
 	}
 	w.reportPipe(topology.ReportLost, p, fmt.Sprint(err))
 	waiting := p.waiting
 	p.waiting = nil
+	if p.lane > 0 {
+		w.laneLost(p, waiting)
+		return
+	}
 	s := p.owner
 	switch {
 	case s != nil && s.own == p && !p.carried && w.serves(p):
@@ -415,7 +420,7 @@ func (w *worker) pipeLost(p *pipe, err error) {
 	case s != nil && s.own == p:
 		s.ownLost()
 		w.recheck(p)
-	case p.sessions > 0 || len(waiting) > 0 || !p.carried || w.opts.Dedicated && w.isNamed(p.id):
+	case p.sessions > 0 || len(waiting) > 0 || !p.carried || w.opts.Dedicated && w.isNamed(p.id), w.laned(p.id):
 		w.redial(p, waiting)
 	}
 }
@@ -480,6 +485,9 @@ func (w *worker) forget(p *pipe) {
 	if w.pipes[p.id] == p {
 		delete(w.pipes, p.id)
 	}
+	if i := slices.Index(w.lanes, p); p.lane > 0 && i >= 0 {
+		w.lanes = slices.Delete(w.lanes, i, i+1)
+	}
 	delete(w.owns, p)
 	if p.state == pipeRetired {
 		w.retired[p] = struct{}{}
@@ -504,8 +512,8 @@ func (w *worker) sweepTurn() {
 func (w *worker) sweep() {
 	now := w.loopNow()
 	maps.DeleteFunc(w.refusals, func(_ identity, r refusal) bool { return now > r.until })
-	for _, p := range w.pipes {
-		if p.sessions == 0 && len(p.waiting) == 0 && p.queue.len() == 0 && now-p.idleAt > idlePipe {
+	for _, p := range w.sharedPipes() {
+		if p.sessions == 0 && len(p.waiting) == 0 && p.queue.len() == 0 && now-p.idleAt > idlePipe && (p.lane > 0 || !w.laned(p.id)) {
 			p.end()
 		}
 	}

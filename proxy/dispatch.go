@@ -204,7 +204,7 @@ func (s *session) attach(cmd *command) *pipe {
 		return nil
 	}
 	if p := s.pipe; p != nil && p.state == pipeReady {
-		return p
+		return s.changeLane(p)
 	}
 	if text, ok := s.w.refusedLately(s.who); ok {
 		s.refusal = text

@@ -248,7 +248,7 @@ func (w *worker) room() bool {
 
 // unused reports whether nobody has a use for a shared pipe at the moment.
 func (p *pipe) unused() bool {
-	if p.sessions > 0 || p.queue.len() > 0 || p.state == pipeGreeting {
+	if p.sessions > 0 || p.queue.len() > 0 || p.state == pipeGreeting || p.w.laned(p.id) {
 		return false
 	}
 	for _, s := range p.waiting {

@@ -33,7 +33,7 @@ func (w *worker) snapshot(l *evloop.Loop) snapshot {
 		stats: w.stats, loop: l.Stats(), clients: len(w.sessions), own: len(w.owns),
 		outage: w.inOutage(), policy: w.outage.Outage,
 	}
-	for _, p := range w.pipes {
+	for _, p := range w.sharedPipes() {
 		if p.conn != nil {
 			sn.shared++
 		}

@@ -146,8 +146,12 @@ func (s *session) subscribed() bool { return len(s.subs) > 0 }
 
 // refast works out whether the short way is open: nothing about the session is
 // unusual and its shared pipe is known.
-func (s *session) refast() {
-	s.fast = s.own == nil && s.pipe != nil && s.away == nil && len(s.ran) == 0 && !s.replyOff && !s.replySkip && s.heldLeft == 0 &&
+func (s *session) refast() { s.fast = s.mayBeFast() }
+
+// mayBeFast reports whether shared commands may go straight to s.pipe, if that is the
+// right one.
+func (s *session) mayBeFast() bool {
+	return s.own == nil && s.pipe != nil && s.away == nil && len(s.ran) == 0 && !s.replyOff && !s.replySkip && s.heldLeft == 0 &&
 		s.refusal == "" && s.large == nil && !s.pinned() && len(s.parked) == 0 && !s.reqs.Unauthenticated
 }
 

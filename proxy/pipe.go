@@ -81,6 +81,7 @@ type pipe struct {
 	conn  wire // nil while dialling
 	state pipeState
 	owner *session // nil: shared
+	lane  uint8    // shared: which lane of its identity, see lane.go; 0: none
 	// replica says that it leads to a node which is no master of the route, for reads
 	// while none is served. Whatever that node becomes, nothing else goes there.
 	replica bool
@@ -189,7 +190,7 @@ func (p *pipe) send(s *session, frame []byte, cmd *command, m meta) {
 	e := entry{s: s, cmd: cmd, n: int32(len(frame)), meta: m}
 	if s != nil {
 		s.inflight++
-		s.bulky = len(frame) >= bulkyCommand
+		s.weigh(p, len(frame))
 		e.setCame(s.at)
 	}
 	p.queue.push(e)

@@ -12,10 +12,6 @@ import (
 // pipeline must not keep others waiting behind all of it.
 const maxShare = 256
 
-// bulkyCommand is how long a command is after which a session is read only while its pipe
-// has room.
-const bulkyCommand = 4 << 10
-
 // waitKind says why a session's next command is not being handled.
 type waitKind uint8
 
@@ -77,17 +73,17 @@ type session struct {
 
 	fast        bool // nothing unusual: a shared command goes straight to pipe
 	closed      bool
-	closing     bool // nothing more is handled; it closes when out is written
-	eof         bool // the client sends no more
-	left        bool // it will send no more, but what it sent is not read yet
-	queued      bool // in worker.runnable
-	listed      bool // in worker.held
-	recount     bool // more waits than when it was listed
-	reviveLater bool // in worker.toRevive
-	asked       bool // other loops are asked: nothing goes on, whatever is lost
-	asks        bool // letIn waits for a route
-	bulky       bool // its last command was of bulkyCommand or more
-	mute        bool // what is replied now reaches nobody: CLIENT REPLY, or cut off
+	closing     bool  // nothing more is handled; it closes when out is written
+	eof         bool  // the client sends no more
+	left        bool  // it will send no more, but what it sent is not read yet
+	queued      bool  // in worker.runnable
+	listed      bool  // in worker.held
+	recount     bool  // more waits than when it was listed
+	reviveLater bool  // in worker.toRevive
+	asked       bool  // other loops are asked: nothing goes on, whatever is lost
+	asks        bool  // letIn waits for a route
+	bulky       uint8 // for how many commands it still counts as one that sends much, see lane.go
+	mute        bool  // what is replied now reaches nobody: CLIENT REPLY, or cut off
 
 	heldSince time.Duration // when what waits now began to wait for the route; 0: it has not
 	heldLeft  int           // commands counted as held and not yet accounted for
@@ -154,7 +150,7 @@ func (s *session) Room() []byte {
 	if s.wait != waitNone || len(s.more) > 0 {
 		return nil
 	}
-	if s.bulky && s.fast && s.pipe.state == pipeReady && s.pipe.full() {
+	if s.bulky > 0 && s.mayBeFast() && s.pipe.state == pipeReady && s.pipe.full() {
 		s.waitFor(s.pipe)
 		s.conn.Pause()
 		return nil

@@ -126,6 +126,7 @@ func simulate(t *testing.T, seed uint64) {
 		s.r.w.sizes = sizes{large: 60 + s.rnd.IntN(100), query: 4000, mark: 200, crowd: 500}
 		s.r.w.sizes.setAlarm()
 	}
+	s.r.w.sizes.much = [...]int{muchMark, 1, 100}[seed%3]
 	s.r.serve(nodeA, 1)
 	for i := range 1 + s.rnd.IntN(5) {
 		s.clients = append(s.clients, &simClient{fakeClient: s.r.client(), id: i, holds: map[string]map[string]bool{}})

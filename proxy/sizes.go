@@ -60,11 +60,12 @@ type sizes struct {
 	out   OutputLimits
 	mark  int // outputMark
 	crowd int // crowdMark
+	much  int // muchMark
 	alarm int // the least of crowd and the limits of out: below it nobody looks
 }
 
 func newSizes(o *Options) sizes {
-	z := sizes{large: o.LargeCommand, query: o.QueryBufferLimit, mark: outputMark, crowd: crowdMark}
+	z := sizes{large: o.LargeCommand, query: o.QueryBufferLimit, mark: outputMark, crowd: crowdMark, much: muchMark}
 	if z.large <= 0 {
 		z.large = defaultLargeCommand
 	}

@@ -65,6 +65,8 @@ type worker struct {
 
 	sessions []*session // in no order; each knows its place
 	pipes    map[identity]*pipe
+	lanes    []*pipe              // further shared ones, see lane.go
+	laneAt   time.Duration        // before this none is dialled
 	owns     map[*pipe]struct{}   // own pipes in use
 	idle     map[identity][]*pipe // clean own pipes for the next session
 	owned    int
@@ -312,11 +314,18 @@ func (w *worker) abandonOthers() {
 	clear(w.refusals)
 }
 
-func (w *worker) allPipes() []*pipe {
-	ps := make([]*pipe, 0, len(w.pipes)+len(w.owns))
+// sharedPipes returns those that take what sessions without a pipe of their own send.
+func (w *worker) sharedPipes() []*pipe {
+	ps := make([]*pipe, 0, len(w.pipes)+len(w.lanes)+len(w.owns))
 	for _, p := range w.pipes {
 		ps = append(ps, p)
 	}
+	return append(ps, w.lanes...)
+}
+
+// allPipes returns every pipe to a master but trials, also those that only finish.
+func (w *worker) allPipes() []*pipe {
+	ps := w.sharedPipes()
 	for p := range w.owns {
 		ps = append(ps, p)
 	}
