@@ -394,6 +394,11 @@ func (w *worker) pipeLost(p *pipe, err error) {
 		w.replicaLost(p, err)
 		return
 	}
+	if p.lane > 0 && !p.carried { // the first pipe tells what is wrong, if that is not this one too many
+		w.log.Debug("no further connection to the master", "addr", p.addr, "err", err)
+		w.laneAt = w.now() + laneRest
+		return
+	}
 	w.stats.backendLost++
 	if p.carried {
 		w.unlearn()
@@ -403,7 +408,7 @@ func (w *worker) pipeLost(p *pipe, err error) {
 		w.endTrial(p)
 		return
 	}
-	if !p.carried && p.lane == 0 {
+	if !p.carried {
 		w.failed(fmt.Sprint(err))
 	}
 	w.reportPipe(topology.ReportLost, p, fmt.Sprint(err))

@@ -143,14 +143,22 @@ func TestHoldTimeoutThroughSeveralHolds(t *testing.T) {
 				}
 				c.expectError("MASTERDOWN", "it can't be connected to")
 			}
+			if n := r.w.stats.holdCount; n != 0 {
+				t.Errorf("%d holds are said to have ended well", n)
+			}
 			c.send("GET a")
-			r.hold()
-			r.advance(r.w.route.HoldTimeout / 2)
-			r.serve(nodeA, 1)
+			for range 2 {
+				r.hold()
+				r.advance(r.w.route.HoldTimeout / 4)
+				r.serve(nodeA, 1)
+			}
 			b := r.backend()
 			b.expect("GET a")
 			b.reply("$-1\r\n")
 			c.expect("$-1\r\n")
+			if s := &r.w.stats; s.holdCount != 1 || s.holdSum < r.w.route.HoldTimeout/2 {
+				t.Errorf("%d holds of %v in all; want 1, from its first hold on", s.holdCount, s.holdSum)
+			}
 			r.hold()
 			c.send("GET a")
 			r.advance(r.w.route.HoldTimeout * 3 / 4)

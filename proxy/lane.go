@@ -99,9 +99,6 @@ func (w *worker) laned(who identity) bool {
 
 // laneLost has the sessions of a lane that ended go on where the others are.
 func (w *worker) laneLost(p *pipe, waiting []*session) {
-	if !p.carried {
-		w.laneAt = w.now() + laneRest
-	}
 	if p.sessions > 0 || len(waiting) > 0 {
 		w.redial(p, waiting)
 	}

@@ -136,8 +136,9 @@ func TestNoLane(t *testing.T) {
 			if len(r.dials) > 0 || len(r.w.lanes) > 0 {
 				t.Errorf("%d dials, %d lanes; want none", len(r.dials), len(r.w.lanes))
 			}
-			if !c.s.fast || r.failure != "" || len(r.w.refusals) > 0 {
-				t.Errorf("fast = %v, failure %q, %d refusals; a lane is no condition", c.s.fast, r.failure, len(r.w.refusals))
+			if !c.s.fast || r.failure != "" || len(r.w.refusals) > 0 || r.w.stats.backendLost > 0 || r.reported(topology.ReportLost) > 0 {
+				t.Errorf("fast = %v, failure %q, %d refusals, %d connections lost, %d reported; a lane is no condition", c.s.fast, r.failure,
+					len(r.w.refusals), r.w.stats.backendLost, r.reported(topology.ReportLost))
 			}
 			r.advance(2 * laneRest)
 			r.w.second = r.now() // as the next look for idle clients does

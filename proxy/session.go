@@ -274,7 +274,7 @@ func (s *session) throttle() {
 	case waitOutput:
 		limit = s.w.sizes.query
 	case waitNone:
-		s.heldSince = 0
+		s.endHold()
 		limit = max(s.w.sizes.large, queryMark) + queryMark // a command that is being collected
 	case waitPipe, waitDrain, waitLogin, waitShare, waitRetry:
 	}
@@ -295,6 +295,15 @@ func (s *session) throttle() {
 		s.w.stats.queryFull++
 	}
 	s.queryFull = full
+}
+
+// endHold notes that what was held has gone on. A hold is one however often the route
+// came and went meanwhile.
+func (s *session) endHold() {
+	if s.heldSince > 0 {
+		s.w.stats.observeHold(s.waited)
+		s.heldSince = 0
+	}
 }
 
 // finish closes a session whose client has sent its last command and has its
@@ -453,7 +462,8 @@ func (s *session) command(frame []byte) bool {
 	}
 	if held > 0 {
 		if s.heldLeft == 0 || s.w.serving { // else those behind it have waited as long
-			s.heldSince, s.expired = 0, false
+			s.endHold()
+			s.expired = false
 		}
 		s.refast()
 	}

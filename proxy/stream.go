@@ -56,7 +56,7 @@ func (s *session) startStream(b []byte) int {
 			return 0
 		}
 		if s.expired = s.heldLeft > 0; !s.expired {
-			s.heldSince = 0
+			s.endHold()
 		}
 		s.w.stats.rejected++
 		if s.tx.active {

@@ -487,7 +487,6 @@ func (w *worker) releaseHeld() {
 		s.listed = false
 		if !s.closed && s.wait == waitRoute {
 			s.waited = now - s.heldSince
-			w.stats.observeHold(s.waited)
 			s.resume()
 		}
 	}
