@@ -314,6 +314,7 @@ func (w *worker) ready(p *pipe) {
 	p.carried = true
 	p.openAt = w.now()
 	p.attempts = 0
+	delete(w.laneless, p.id)
 	w.succeeded()
 	p.lostAt = 0
 	w.reportPipe(topology.ReportVerified, p, "")
@@ -394,9 +395,8 @@ func (w *worker) pipeLost(p *pipe, err error) {
 		w.replicaLost(p, err)
 		return
 	}
-	if p.lane > 0 && !p.carried { // the first pipe tells what is wrong, if that is not this one too many
-		w.log.Debug("no further connection to the master", "addr", p.addr, "err", err)
-		w.laneAt = w.now() + laneRest
+	if p.lane > 0 && !p.carried {
+		w.noLane(p, err)
 		return
 	}
 	w.stats.backendLost++

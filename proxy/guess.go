@@ -174,7 +174,7 @@ func (s *session) loginJudged(text string) {
 func (w *worker) disown(who identity) {
 	n := 0
 	for _, s := range w.sessions {
-		if s.who == who && s.own == nil && !s.closing && !s.reqs.Unauthenticated {
+		if s.who == who && s.own == nil && !s.closing && !s.reqs.Unauthenticated && (s.pipe == nil || s.pipe.state != pipeReady) {
 			n++
 			s.disowned()
 		}
@@ -248,7 +248,7 @@ func (w *worker) room() bool {
 
 // unused reports whether nobody has a use for a shared pipe at the moment.
 func (p *pipe) unused() bool {
-	if p.sessions > 0 || p.queue.len() > 0 || p.state == pipeGreeting || p.w.laned(p.id) {
+	if p.sessions > 0 || p.queue.len() > 0 || p.state == pipeGreeting || p.lane == 0 && p.w.lanesUsed(p.id) {
 		return false
 	}
 	for _, s := range p.waiting {

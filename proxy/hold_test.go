@@ -377,3 +377,42 @@ func TestStaleRouteIsIgnored(t *testing.T) {
 		t.Error("an older route replaced a newer one")
 	}
 }
+
+// A hold is as long as the client waited, also where something of its own was under way at
+// the old master.
+func TestHoldBehindACommandInFlight(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	a := warm(r, c)
+	c.send("GET a")
+	a.expect("GET a")
+	r.hold()
+	c.send("GET b")
+	r.advance(time.Second)
+	r.serve(nodeB, 2)
+	b := r.backend()
+	b.expect("GET a", "GET b")
+	b.reply("$-1\r\n$-1\r\n")
+	c.expect("$-1\r\n$-1\r\n")
+	if s := &r.w.stats; s.holdCount != 1 || s.holdSum != time.Second {
+		t.Errorf("%d holds of %v in all; want one of 1s", s.holdCount, s.holdSum)
+	}
+}
+
+// hold_duration_seconds is of holds until a master could be served: what an outage's
+// policy or its end answers is none of them.
+func TestHoldsThatNoMasterEnds(t *testing.T) {
+	r := servingWith(t, "1s", "GET=nil")
+	c := r.client()
+	warm(r, c)
+	r.hold()
+	c.send("GET a")
+	r.advance(2 * time.Second)
+	c.expect("$-1\r\n")
+	c.send("SET a 1")
+	r.setRoute(topology.Route{State: topology.Down, Why: "a test"})
+	c.expectError("MASTERDOWN", "")
+	if n := r.w.stats.holdCount; n != 0 {
+		t.Errorf("%d holds ended well; want none", n)
+	}
+}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"slices"
 	"time"
 )
@@ -29,19 +30,19 @@ const (
 	laneRest = 5 * time.Second
 )
 
-// weigh notes that a command of n bytes has gone out on p, and has the next one look
-// for the right lane where that may be another.
+// weigh notes that a command of n bytes has gone out on p, and has the session look for
+// another lane, if that is the wrong one, once nothing is under way.
 func (s *session) weigh(p *pipe, n int) {
 	switch {
 	case n*s.inflight >= s.w.sizes.much:
 		s.bulky = bulkyFor
-		if p.lane == 0 && s.w.second >= s.w.laneAt {
-			s.fast = false
-		}
 	case s.bulky > 0:
-		if s.bulky--; s.bulky == 0 && p.lane > 0 {
-			s.fast = false
-		}
+		s.bulky--
+	case p.lane == 0:
+		return
+	}
+	if (s.bulky > 0) != (p.lane > 0) && s.w.second >= s.w.laneAt {
+		s.moves = true
 	}
 }
 
@@ -49,21 +50,20 @@ func (s *session) weigh(p *pipe, n int) {
 // and which is ready, or another that it is attached to then.
 func (s *session) changeLane(p *pipe) *pipe {
 	to := p
-	if much := s.bulky > 0; much != (p.lane > 0) {
-		if s.inflight > 0 || s.reqs.Unauthenticated {
-			return p // later
-		}
-		if much {
-			to = s.w.laneFor(s)
-		} else {
+	switch much := s.bulky > 0; {
+	case much == (p.lane > 0) || s.inflight > 0 || s.reqs.Unauthenticated:
+	case much:
+		to = s.w.laneFor(s)
+	default:
+		if _, refused := s.w.refusedLately(s.who); !refused {
 			to = s.w.sharedPipe(s.who)
 		}
 	}
 	switch {
-	case to == nil: // nor soon
+	case to == nil:
 		to = p
 	case to.state != pipeReady:
-		return p
+		s.moves, to = true, p // later
 	case to != p:
 		s.detach()
 		s.pipe = to
@@ -82,7 +82,7 @@ func (w *worker) laneFor(s *session) *pipe {
 			return p
 		}
 	}
-	if w.second < w.laneAt || len(w.lanes) >= maxLanes {
+	if w.second < w.laneAt || len(w.lanes) >= maxLanes || w.laneless[s.who] {
 		return nil
 	}
 	p := &pipe{w: w, id: s.who, lane: n, idleAt: w.loopNow()}
@@ -95,6 +95,25 @@ func (w *worker) laneFor(s *session) *pipe {
 // through it calls are unblocked, and its loss shows that a login is taken no more.
 func (w *worker) laned(who identity) bool {
 	return slices.ContainsFunc(w.lanes, func(p *pipe) bool { return p.id == who })
+}
+
+// lanesUsed reports whether somebody uses an identity's lanes.
+func (w *worker) lanesUsed(who identity) bool {
+	return slices.ContainsFunc(w.lanes, func(p *pipe) bool { return p.id == who && (p.sessions > 0 || p.queue.len() > 0) })
+}
+
+// noLane notes that a lane could not be had. The first pipe will tell why, if that does not
+// concern one connection too many or a password which has been changed since.
+func (w *worker) noLane(p *pipe, err error) {
+	w.log.Debug("no further connection to the master", "addr", p.addr, "err", err)
+	if _, refused := errors.AsType[loginError](err); !refused {
+		w.laneAt = w.now() + laneRest
+		return
+	}
+	if len(w.laneless) >= maxRefusals {
+		clear(w.laneless) // it only spares logins
+	}
+	w.laneless[p.id] = true // until it is let in again
 }
 
 // laneLost has the sessions of a lane that ended go on where the others are.

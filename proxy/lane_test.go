@@ -116,9 +116,6 @@ func TestNoLane(t *testing.T) {
 	for name, refuse := range map[string]func(*rig){
 		"unreachable":     func(r *rig) { d := r.dials[0]; r.dials = r.dials[1:]; d.done(nil, errReset); r.turn() },
 		"no more clients": func(r *rig) { r.accept().reply("-ERR max number of clients reached\r\n") },
-		"another password": func(r *rig) {
-			r.accept().reply("-WRONGPASS invalid username-password pair or user is disabled.\r\n")
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := serving(t)
@@ -153,6 +150,109 @@ func TestNoLane(t *testing.T) {
 				t.Error("no lane is dialled after the rest")
 			}
 		})
+	}
+}
+
+// A client whose password was changed since it logged in has no lane, and the old password
+// is not tried again and again.
+func TestNoLaneWithAnOldPassword(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	shared := warm(r, c)
+	sets := func(n int) {
+		for range n {
+			c.send(longSet())
+			shared.next()
+			shared.reply("+OK\r\n")
+			c.expect("+OK\r\n")
+		}
+	}
+	sets(2)
+	r.accept().reply("-WRONGPASS invalid username-password pair or user is disabled.\r\n")
+	r.advance(2 * laneRest)
+	sets(5)
+	if len(r.dials) > 0 || r.failure != "" || len(r.w.refusals) > 0 {
+		t.Errorf("%d dials, failure %q, %d refusals; want none", len(r.dials), r.failure, len(r.w.refusals))
+	}
+	shared.wire.h.EOF()
+	shared = r.backend() // the password is what it was
+	sets(2)
+	if len(r.dials) != 1 || r.dials[0].p.lane == 0 {
+		t.Errorf("dials %v; want a lane, now that the login is taken", r.dials)
+	}
+}
+
+// A client that has something under way at all times goes the short way, on the
+// connection that it is on.
+func TestLaneNeverDrained(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	shared := warm(r, c)
+	c.send("GET a")
+	shared.next()
+	for range 10 {
+		c.send(longSet())
+		shared.next()
+		shared.reply("+OK\r\n")
+		c.wire.got = nil
+		if !c.s.fast {
+			t.Fatal("it goes the long way")
+		}
+	}
+	if len(r.dials) > 0 {
+		t.Error("a lane is dialled that could not be used")
+	}
+}
+
+// What goes out on a connection of its own counts, too: the session leaves the lane all
+// the same.
+func TestLaneLeftAfterBlocking(t *testing.T) {
+	r := serving(t)
+	c, shared, lane := laned(r)
+	c.s.bulky = 1
+	c.send("BLPOP q 1")
+	own := r.ownBackend()
+	own.expect("BLPOP q 1")
+	own.reply("*-1\r\n")
+	c.expect("*-1\r\n")
+	for _, on := range []*backend{lane, shared} { // the first shows that it is the wrong one
+		c.send("GET a")
+		on.expect("GET a")
+		on.reply("$-1\r\n")
+		c.expect("$-1\r\n")
+	}
+	if lane.wire.h.(*pipe).sessions != 0 {
+		t.Error("it is still counted there")
+	}
+}
+
+// Where the way back is refused the lane serves on, and Redis is not asked for each command.
+func TestLaneWithoutAWayBack(t *testing.T) {
+	r := serving(t)
+	c, shared, lane := laned(r)
+	c.s.bulky = 0
+	shared.wire.h.EOF()
+	r.turn()
+	r.accept().reply("-NOAUTH Authentication required.\r\n")
+	for range 5 {
+		c.send("GET a")
+		lane.expect("GET a")
+		lane.reply("$-1\r\n")
+		c.expect("$-1\r\n")
+	}
+	if len(r.dials) > 0 {
+		t.Errorf("%d dials", len(r.dials))
+	}
+}
+
+// A large reply retires the first connection. The lanes need one nevertheless.
+func TestLanesNeedAFirst(t *testing.T) {
+	r := serving(t)
+	_, shared, _ := laned(r)
+	shared.wire.h.(*pipe).isolate(nil, nil)
+	r.turn()
+	if len(r.dials) != 1 || r.dials[0].p.lane != 0 {
+		t.Errorf("dials %v; want another first connection", r.dials)
 	}
 }
 
@@ -206,6 +306,15 @@ func TestLaneOfADeletedUser(t *testing.T) {
 	c.expect("$-1\r\n")
 
 	first.wire.h.EOF()
+	r.turn()
+	first = r.accept()
+	first.expect("HELLO 2 AUTH bob secret")
+	first.reply("-WRONGPASS invalid username-password pair or user is disabled.\r\n")
+	c.send("GET a")
+	lane.expect("GET a")
+	lane.reply("$-1\r\n")
+	c.expect("$-1\r\n") // his connection is there: Redis may only have another password by now
+
 	lane.wire.h.EOF()
 	r.turn()
 	again := r.accept()

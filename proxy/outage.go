@@ -120,7 +120,6 @@ func (w *worker) lookAgain() {
 	for _, s := range w.held {
 		s.listed = false
 		if !s.closed && s.wait == waitRoute {
-			s.waited = w.now() - s.heldSince
 			s.resume()
 		}
 	}

@@ -525,6 +525,9 @@ func (p *pipe) retire() {
 	p.state = pipeRetired
 	p.w.forget(p)
 	p.w.wakeAll(p)
+	if p.lane == 0 && p.w.serves(p) && p.w.laned(p.id) {
+		p.w.sharedPipe(p.id)
+	}
 }
 
 // lost ends the pipe after its connection broke, and judges what was under way.

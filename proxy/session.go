@@ -81,6 +81,7 @@ type session struct {
 	asked       bool  // other loops are asked: nothing goes on, whatever is lost
 	asks        bool  // letIn waits for a route
 	bulky       uint8 // for how many commands it still counts as one that sends much, see lane.go
+	moves       bool  // it is on the wrong lane
 	mute        bool  // what is replied now reaches nobody: CLIENT REPLY, or cut off
 
 	heldSince time.Duration // when what waits now began to wait for the route; 0: it has not
@@ -295,13 +296,13 @@ func (s *session) throttle() {
 	s.queryFull = full
 }
 
-// endHold notes that what was held has gone on. A hold is one however often the route
-// came and went meanwhile.
+// endHold notes that what was held has gone on, or has failed where no master is served.
+// A hold is one however often the route came and went meanwhile.
 func (s *session) endHold() {
-	if s.heldSince > 0 {
+	if s.heldSince > 0 && s.w.serving {
 		s.w.stats.observeHold(s.waited)
-		s.heldSince = 0
 	}
+	s.heldSince = 0
 }
 
 // finish closes a session whose client has sent its last command and has its
@@ -476,6 +477,9 @@ func (s *session) abort() {
 
 // resume has a waiting session run again, after the event at hand.
 func (s *session) resume() {
+	if s.wait == waitRoute && s.heldSince > 0 {
+		s.waited = s.w.now() - s.heldSince
+	}
 	s.wait = waitNone
 	if s.here.cmd != nil {
 		here := s.here
@@ -494,6 +498,9 @@ func (s *session) after(p *pipe) {
 			s.w.schedule(s)
 		}
 		return
+	}
+	if s.moves { // the next command looks for its lane
+		s.moves, s.fast = false, false
 	}
 	if s.own == p && !s.pinned() {
 		s.unpin()

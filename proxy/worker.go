@@ -67,6 +67,7 @@ type worker struct {
 	pipes    map[identity]*pipe
 	lanes    []*pipe              // further shared ones, see lane.go
 	laneAt   time.Duration        // before this none is dialled
+	laneless map[identity]bool    // whom Redis did not let in there
 	owns     map[*pipe]struct{}   // own pipes in use
 	idle     map[identity][]*pipe // clean own pipes for the next session
 	owned    int
@@ -153,6 +154,7 @@ func newWorker(h host, loop int, o *Options, cmds *commands) *worker {
 		account:  account{o.Username, o.Password},
 		pipes:    make(map[identity]*pipe),
 		owns:     make(map[*pipe]struct{}),
+		laneless: make(map[identity]bool),
 		retired:  make(map[*pipe]struct{}),
 		idle:     make(map[identity][]*pipe),
 		refusals: make(map[identity]refusal),
@@ -482,11 +484,9 @@ func (w *worker) expireHeld() {
 // went anywhere has waited all the while: a route may come and go several times while no
 // connection can be made.
 func (w *worker) releaseHeld() {
-	now := w.now()
 	for _, s := range w.held {
 		s.listed = false
 		if !s.closed && s.wait == waitRoute {
-			s.waited = now - s.heldSince
 			s.resume()
 		}
 	}
