@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/redistest"
+	"github.com/sentinelproxy/sentinelproxy/proxy"
 )
 
 // ordered is one planned failover as a test saw it.
@@ -64,4 +65,38 @@ func (w *writers) unharmed(tb testing.TB, master *redistest.Node, s *redistest.S
 	for _, f := range failovers {
 		tb.Logf("a failover of %v, somebody %v late at worst", f.majority.Sub(f.asked).Round(time.Millisecond), f.late(s).Round(time.Millisecond))
 	}
+}
+
+// Clients that write long values have connections to the master that they share with their
+// like (docs/adr/0010-lanes.md). A planned failover is a pause for them as for others, and
+// they have such connections to the new master, too.
+func TestPlannedFailoverOfLongCommands(t *testing.T) {
+	g := calmGroup(t)
+	s := startRun(t, g)
+	strain := g.WatchStrain(t)
+	const long = 5000
+	w := startWritersAs(t, s.addr, plainClients, func(w *writer) {
+		if w.id < 4 {
+			w.pad = long
+		}
+	})
+	old := stable(t, g)
+	laned := func() bool {
+		return metric(t, s.admin, `sentinelproxy_backend_connections{master_name="mymaster",use="shared"}`) > float64(proxy.DefaultLoops())
+	}
+	waitFor(t, "connections for what is long", laned)
+	watch := watchMajority(t, g, old)
+	f := ordered{asked: time.Now()}
+	if err := g.Failover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.majority = watch.named(t)
+	watch.end()
+	master := stable(t, g)
+	if master == old {
+		t.Error("no failover happened")
+	}
+	w.firstAckAfter(t, f.majority)
+	waitFor(t, "such connections to the new master", laned)
+	w.unharmed(t, master, strain, f)
 }

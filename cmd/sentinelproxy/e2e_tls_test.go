@@ -72,7 +72,7 @@ func TestTLSEverywhere(t *testing.T) {
 	r := startTLSRun(t, calm)
 	strain := r.group.WatchStrain(t)
 	old := stable(t, r.group)
-	w := startTLSWriters(t, r.secure, plainClients, r.client)
+	w := startWritersAs(t, r.secure, plainClients, func(w *writer) { w.tls = r.client })
 	pause(t, 500*time.Millisecond)
 
 	if got := r.shownName(t); got != "first" {
@@ -162,7 +162,7 @@ func TestTLSCrashAndHang(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := startTLSRun(t, 2*time.Second, patiently(tt.more...)...)
 			strain := r.group.WatchStrain(t)
-			w := startTLSWriters(t, r.secure, plainClients, r.client)
+			w := startWritersAs(t, r.secure, plainClients, func(w *writer) { w.tls = r.client })
 			old := stable(t, r.group)
 			watch := watchMajority(t, r.group, old)
 			pause(t, 500*time.Millisecond)

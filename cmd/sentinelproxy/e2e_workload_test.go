@@ -33,6 +33,7 @@ type writers struct {
 type writer struct {
 	id  int
 	tls *tls.Config // nil: plain
+	pad int         // how many bytes a value has at least
 
 	mu     sync.Mutex // guards the next two while the writer runs
 	acked  []ack
@@ -55,16 +56,17 @@ const writeEvery = 3 * time.Millisecond
 
 func startWriters(tb testing.TB, addr string, n int) *writers {
 	tb.Helper()
-	return startTLSWriters(tb, addr, n, nil)
+	return startWritersAs(tb, addr, n, func(*writer) {})
 }
 
-// startTLSWriters is startWriters over TLS, unless cfg is nil.
-func startTLSWriters(tb testing.TB, addr string, n int, cfg *tls.Config) *writers {
+// startWritersAs is startWriters with writers that are changed before they start.
+func startWritersAs(tb testing.TB, addr string, n int, change func(*writer)) *writers {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(tb.Context())
 	w := &writers{addr: addr, stop: cancel}
 	for i := range n {
-		one := &writer{id: i, tls: cfg}
+		one := &writer{id: i}
+		change(one)
 		w.all = append(w.all, one)
 		w.wg.Go(func() { one.run(ctx, addr) })
 	}
@@ -103,7 +105,7 @@ func (w *writer) session(ctx context.Context, addr string) error {
 	for ctx.Err() == nil {
 		w.sent++
 		seq := w.sent
-		if _, err := fmt.Fprintf(nc, "SET %s %d\r\n", key(w.id, seq), seq); err != nil {
+		if _, err := fmt.Fprintf(nc, "SET %s %0*d\r\n", key(w.id, seq), w.pad, seq); err != nil {
 			return err
 		}
 		line, err := r.ReadString('\n')
