@@ -247,6 +247,7 @@ func (s *switchover) askSentinels(ctx context.Context) func() []string {
 		var findings, useless []string
 		for _, w := range s.witnesses {
 			findings = append(findings, w.findings...)
+			findings = append(findings, s.wouldUndo(w)...)
 			if w.useless != "" {
 				useless = append(useless, w.useless)
 			}
@@ -257,6 +258,21 @@ func (s *switchover) askSentinels(ctx context.Context) func() []string {
 		s.rank()
 		return findings
 	}
+}
+
+// wouldUndo returns which candidates a Sentinel would make replicas again once they are
+// promoted. It does so at its next INFO of a node that it takes for a master that should
+// be a replica, unless the news of the promotion reaches it first; and it takes a node for
+// one until its next INFO after somebody else demoted the node, ten seconds at most
+// (sentinelRefreshInstanceInfo in redis/src/sentinel.c).
+func (s *switchover) wouldUndo(w *witness) (findings []string) {
+	for _, a := range w.mistaken {
+		if s.req.To == "" || s.req.To == a {
+			findings = append(findings, fmt.Sprintf(
+				"Sentinel %s still takes replica %s for a master, and would undo its promotion: wait for Sentinel's next look at it, ten seconds at most", w.addr, a))
+		}
+	}
+	return findings
 }
 
 // rank leaves the Sentinels that can be told, and puts one first that would promote

@@ -385,6 +385,18 @@ func TestSwitchoverPreflight(t *testing.T) {
 		"too short":     {func(*stage) {}, topology.SwitchoverRequest{MaxPause: 100 * time.Millisecond}, []string{"the promotion alone takes about 250ms"}},
 		"too long":      {func(*stage) {}, topology.SwitchoverRequest{MaxPause: time.Hour}, []string{"hold.timeout is", "hold.max is"}},
 		"replica hangs": {func(s *stage) { s.replica.answer = func(string) string { return "" } }, topology.SwitchoverRequest{}, []string{"does not answer"}},
+		"replica was a master": {func(s *stage) {
+			for i, f := range s.sentinels {
+				f.answer = func(string) string {
+					line := f.calls[len(f.calls)-1]
+					if i < 2 || !strings.HasPrefix(line, "SENTINEL REPLICAS") {
+						return s.sentinel(i, line)
+					}
+					host, port, _ := strings.Cut(string(s.replica.addr), ":")
+					return "*1\r\n" + string(appendArray("ip", host, "port", port, "flags", "slave", "slave-priority", "100", "role-reported", "master"))
+				}
+			}
+		}, topology.SwitchoverRequest{}, []string{"for a master, and would undo its promotion"}},
 		"link down": {func(s *stage) {
 			s.replica.answer = func(string) string { return string(appendArray("slave", "127.0.0.1", ":1", "connect", ":-1")) }
 		}, topology.SwitchoverRequest{}, []string{"has no link to its master", "Sentinel might promote it"}},
@@ -434,7 +446,7 @@ func TestElectable(t *testing.T) {
 		Addr: "10.0.0.1:6379", RunID: "abc", Flags: "slave,s_down", Priority: 7, Offset: 12,
 		LinkDown: time.Second, InfoAge: 2 * time.Second, PingAge: 3 * time.Second,
 	}
-	if got := electable(row); got != want {
+	if got := electable(fieldsOf(row)); got != want {
 		t.Errorf("%+v; want %+v", got, want)
 	}
 }

@@ -21,10 +21,11 @@ type witness struct {
 	events    bool // its events reach us
 
 	// What it said last.
-	elects   topology.Addr // whom it would promote now; "" if nobody
-	electErr error         // why that is not known
-	findings []string      // what speaks against a switchover, whoever is told
-	useless  string        // why this one can't be told; "" if it can
+	elects   topology.Addr   // whom it would promote now; "" if nobody
+	electErr error           // why that is not known
+	mistaken []topology.Addr // replicas that are up and that it takes for masters
+	findings []string        // what speaks against a switchover, whoever is told
+	useless  string          // why this one can't be told; "" if it can
 }
 
 // noGroup is a name that no group has: asking for its failover shows whether our account
@@ -55,15 +56,19 @@ func (w *witness) check(ctx context.Context) {
 
 // elect finds out whom the Sentinel would promote now.
 func (w *witness) elect(ctx context.Context) {
-	w.elects = ""
+	w.elects, w.mistaken = "", nil
 	r, err := w.do(ctx, "SENTINEL", "REPLICAS", w.group)
 	if err != nil {
 		w.electErr = fmt.Errorf("SENTINEL REPLICAS: %w", err)
 		return
 	}
 	all := make([]route.Electable, 0, len(r.elems))
-	for _, e := range r.elems {
-		all = append(all, electable(e))
+	for _, row := range r.elems {
+		f := fieldsOf(row)
+		e := electable(f)
+		if all = append(all, e); e.Flags == "slave" && f["role-reported"] == "master" {
+			w.mistaken = append(w.mistaken, e.Addr)
+		}
 	}
 	w.electErr = nil
 	var ok bool
@@ -83,12 +88,17 @@ func (w *witness) tell(ctx context.Context) (started bool, err error) {
 	return err == nil, err
 }
 
-// electable reads one row of SENTINEL REPLICAS.
-func electable(row reply) route.Electable {
+// fieldsOf reads one row of SENTINEL REPLICAS.
+func fieldsOf(row reply) map[string]string {
 	f := make(map[string]string, len(row.elems)/2)
 	for i := 0; i+1 < len(row.elems); i += 2 {
 		f[row.elems[i].text] = row.elems[i+1].text
 	}
+	return f
+}
+
+// electable returns what the row says of a replica as a candidate.
+func electable(f map[string]string) route.Electable {
 	number := func(name string) int {
 		n, _ := strconv.Atoi(f[name]) // absent: 0, which speaks against nobody but in a priority
 		return n

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -150,8 +152,8 @@ func (g *farGroup) settle(ctx context.Context, away ...member) error {
 	}
 }
 
-// whole checks that all Sentinels agree, and that every node but those in away
-// reads what the master writes.
+// whole checks that all Sentinels agree, that every node but those in away reads what
+// the master writes, and that the Sentinels have seen it.
 func (g *farGroup) whole(ctx context.Context, away []member) error {
 	master, amiss, err := g.agreed(ctx)
 	if err := errors.Join(err, amiss); err != nil {
@@ -178,6 +180,27 @@ func (g *farGroup) whole(ctx context.Context, away []member) error {
 		}
 		if number64(r["slave_repl_offset"]) < number64(m["master_repl_offset"]) {
 			return fmt.Errorf("%s has read the stream up to %s; want %s", d.addr, r["slave_repl_offset"], m["master_repl_offset"])
+		}
+	}
+	return g.informed(ctx, away)
+}
+
+// informed checks that no Sentinel takes a replica for a master, as it does until its
+// next INFO after the node was demoted: it would undo that one's promotion.
+func (g *farGroup) informed(ctx context.Context, away []member) error {
+	for _, s := range g.voters {
+		v, err := s.ask(ctx, "SENTINEL", "REPLICAS", g.r.Group)
+		if err != nil {
+			return fmt.Errorf("SENTINEL REPLICAS of %s: %w", s.addr, err)
+		}
+		for _, row := range v.Elem {
+			f := pairs(row)
+			port, _ := strconv.Atoi(f["port"])
+			addr := topology.JoinAddr(f["ip"], port)
+			// A node that is down has other flags: it is promoted by nobody.
+			if f["flags"] == "slave" && f["role-reported"] == "master" && !slices.ContainsFunc(away, func(m member) bool { return m.Addr() == addr }) {
+				return fmt.Errorf("%s still takes replica %s for a master", s.addr, addr)
+			}
 		}
 	}
 	return nil

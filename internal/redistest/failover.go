@@ -143,14 +143,18 @@ func (g *Group) FailoverOn(ctx context.Context, sentinel int) error {
 	})
 }
 
-// WaitStable waits until no failover is under way: all Sentinels that run name
-// the same master and see it up, that node's role is master, and all other data
-// nodes that run follow it with their links up. Dead and paused processes don't
-// count.
+// WaitStable waits until no failover is under way and the next one can't be undone by
+// what is left of the last: all Sentinels that run name the same master and see it up,
+// that node's role is master, all other data nodes that run follow it with their links
+// up, and every Sentinel has seen that they do. Dead and paused processes don't count.
 func (g *Group) WaitStable(ctx context.Context) error {
 	ctx, cancel := withDefaultWait(ctx)
 	defer cancel()
-	if err := await(ctx, 50*time.Millisecond, g.stable); err != nil {
+	err := await(ctx, 50*time.Millisecond, g.stable)
+	if err == nil {
+		err = g.inform(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("redistest: group not stable: %w", err)
 	}
 	return nil

@@ -27,6 +27,8 @@ type Group struct {
 	log       *slog.Logger
 	unwatch   func() bool // ends the watch on Start's context
 
+	informing sync.Mutex // held while Sentinels hurry, so that their own periods come back
+
 	killing  sync.Once
 	stopping sync.Once
 	stopErr  error // written by stopping

@@ -222,6 +222,40 @@ func TestPasswords(t *testing.T) {
 	failOver(t, g) // at once: asked again while no replica is known to be fit
 }
 
+// A Sentinel that has not seen that a node was demoted would undo its next promotion.
+func TestStableForSentinelsToo(t *testing.T) {
+	t.Parallel()
+	g := start(t, calm(Options{Replicas: 1}))
+	old := mustMaster(t, g)
+	must(t, g.Failover(t.Context()))
+	mistaken := func() (n int) {
+		for _, s := range g.Sentinels() {
+			for _, row := range rows(mustDo(t, s, "SENTINEL", "REPLICAS", g.Name())) {
+				if addrOf(row) == old.Addr() && row["role-reported"] == "master" {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	waitFor(t, "every Sentinel to see the old master as one", func() error {
+		if n := mistaken(); n < len(g.Sentinels()) {
+			return fmt.Errorf("%d do", n)
+		}
+		return nil
+	})
+	host, port := mustMaster(t, g).Addr().Split()
+	mustDo(t, old, "REPLICAOF", host, port)
+	mustBeStable(t, g)
+	if n := mistaken(); n > 0 {
+		t.Errorf("%d Sentinels take %s for a master in a stable group", n, old.Name())
+	}
+	if got := pairs(mustDo(t, g.Sentinels()[0], "SENTINEL", "DEBUG"))["INFO-PERIOD"]; got != "10000" {
+		t.Errorf("INFO-PERIOD is left at %s", got)
+	}
+	failOver(t, g)
+}
+
 // withoutPassword returns a node at n's address that doesn't log in.
 func withoutPassword(n *Node) *Node { return &Node{name: n.name, direct: n.direct} }
 

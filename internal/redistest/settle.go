@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -52,6 +53,41 @@ func (g *Group) settle(ctx context.Context) error {
 		_, err = s.setPeriods(ctx, later[i])
 		return err
 	})
+}
+
+// inform waits until no Sentinel holds a replica for a master. One whose last INFO was
+// from before a node was demoted would make that node a replica again as soon as it is
+// promoted: for it the node has been a master all the time, and for longer than it waits
+// for news (sentinelRefreshInstanceInfo in redis/src/sentinel.c). Those Sentinels hurry.
+func (g *Group) inform(ctx context.Context) error {
+	g.informing.Lock()
+	defer g.informing.Unlock()
+	return eachOf(ctx, g.sentinels, func(ctx context.Context, _ int, s *Node) error {
+		if !s.serving() || g.informed(ctx, s) == nil {
+			return nil
+		}
+		before, err := s.setPeriods(ctx, periods{"INFO-PERIOD": "100"})
+		if err != nil {
+			return err
+		}
+		err = await(ctx, 20*time.Millisecond, func(ctx context.Context) error { return g.informed(ctx, s) })
+		_, restored := s.setPeriods(context.WithoutCancel(ctx), before)
+		return errors.Join(err, restored)
+	})
+}
+
+// informed checks that a Sentinel holds no running replica for a master.
+func (g *Group) informed(ctx context.Context, s *Node) error {
+	reply, err := s.ask(ctx, "SENTINEL", "REPLICAS", g.opts.Name)
+	if err != nil {
+		return fmt.Errorf("SENTINEL REPLICAS of %s: %w", s.name, err)
+	}
+	for _, row := range rows(reply) {
+		if n := g.node(addrOf(row)); n != nil && n.serving() && row["role-reported"] == "master" {
+			return fmt.Errorf("%s still takes replica %s for a master", s.name, n.name)
+		}
+	}
+	return nil
 }
 
 // eachOf calls do for all nodes at once and returns the first error.
