@@ -195,7 +195,7 @@ func (g *diffGen) arg(spec *diffSpec, a *diffArg) []string {
 // word makes one word of an argument's type. Times are so far away that nothing
 // expires while a stream runs; those to wait are tiny.
 func (g *diffGen) word(spec *diffSpec, a *diffArg) string {
-	if g.one(60) {
+	if a.name != "timeout" && g.one(60) { // a number would be waited for
 		return g.value()
 	}
 	switch {

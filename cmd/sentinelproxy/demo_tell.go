@@ -25,7 +25,7 @@ func (d *demo) introduce(ctx context.Context) {
 	d.screen.say("  Redis      %s", d.group.Redis())
 	if a := d.sidecar.AdminAddr(); a != nil {
 		d.screen.say("  metrics    http://%s/metrics", a)
-		d.screen.say("  status     http://%s/api/v1/status", a)
+		d.screen.say("  status     http://%s/status   (in a browser)", a)
 	}
 	hold := ""
 	if d.cfg.Masters[0].Hold.Timeout.String() == "off" {

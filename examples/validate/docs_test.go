@@ -59,13 +59,13 @@ func TestGuide(t *testing.T) {
 	if secret := c.Spec.SecretName; !mounts(g.pod.Spec, secret) {
 		t.Errorf("it makes the Secret %s, which the pod does not mount", secret)
 	}
-	monitor := get[*monitoringv1.PodMonitor](t, g.objects, "PodMonitor sentinelproxy")
-	for _, e := range monitor.Spec.PodMetricsEndpoints {
+	monitor := get[*monitoringv1.ServiceMonitor](t, g.objects, "ServiceMonitor sentinelproxy")
+	for _, e := range monitor.Spec.Endpoints {
 		if name := e.TLSConfig.ServerName; name == nil || !slices.Contains(c.Spec.DNSNames, *name) {
 			t.Errorf("Prometheus checks the certificate for %v; it is for %v", name, c.Spec.DNSNames)
 		}
 	}
-	if len(monitor.Spec.PodMetricsEndpoints) == 0 {
+	if len(monitor.Spec.Endpoints) == 0 {
 		t.Error("Prometheus asks for nothing")
 	}
 }

@@ -286,8 +286,15 @@ func TestSelectors(t *testing.T) {
 			"Deployment": d.Spec.Selector, "PodDisruptionBudget": pdb.Spec.Selector, "NetworkPolicy": &np.Spec.PodSelector,
 			"Service": {MatchLabels: svc.Spec.Selector}, "spread": g.pod.Spec.TopologySpreadConstraints[0].LabelSelector,
 		}
-		if pm, ok := g.objects["PodMonitor sentinelproxy"].(*monitoringv1.PodMonitor); ok {
-			all["PodMonitor"] = &pm.Spec.Selector
+		if sm, metrics := monitored(t, g); sm != nil {
+			all["Service for metrics"] = &metav1.LabelSelector{MatchLabels: metrics.Spec.Selector}
+			if sel, err := metav1.LabelSelectorAsSelector(&sm.Spec.Selector); err != nil || sel.Empty() ||
+				!sel.Matches(labels.Set(metrics.Labels)) || sel.Matches(labels.Set(svc.Labels)) {
+				t.Errorf("the ServiceMonitor selects %v (%v); the Service for metrics has %v, and the gateway's %v", sel, err, metrics.Labels, svc.Labels)
+			}
+			if metrics.Spec.ClusterIP != corev1.ClusterIPNone || !metrics.Spec.PublishNotReadyAddresses {
+				t.Errorf("the Service for metrics is %+v; want one without an address, that lists pods which are not ready", metrics.Spec)
+			}
 			more := get[*networkingv1.NetworkPolicy](t, g.objects, "NetworkPolicy sentinelproxy-metrics")
 			all["NetworkPolicy for metrics"] = &more.Spec.PodSelector
 		}
@@ -355,14 +362,19 @@ func TestNetworkPolicies(t *testing.T) {
 				t.Errorf("%s is not let out; only %q", w, egress)
 			}
 		}
-		pm, ok := g.objects["PodMonitor sentinelproxy"].(*monitoringv1.PodMonitor)
-		if !ok {
+		sm, metrics := monitored(t, g)
+		if sm == nil {
 			return
 		}
-		for _, e := range pm.Spec.PodMetricsEndpoints {
+		if len(sm.Spec.Endpoints) == 0 {
+			t.Error("Prometheus asks for nothing")
+		}
+		for _, e := range sm.Spec.Endpoints {
 			port := ""
-			if e.Port != nil {
-				port = *e.Port
+			for _, p := range metrics.Spec.Ports {
+				if p.Name == e.Port {
+					port = p.TargetPort.String()
+				}
 			}
 			// It sends a token of a Secret that the sidecar reads, and checks its certificate.
 			if e.Scheme == nil || !strings.EqualFold(string(*e.Scheme), "https") || e.Authorization == nil || e.Authorization.Credentials == nil ||
@@ -383,6 +395,16 @@ func TestNetworkPolicies(t *testing.T) {
 			}
 		}
 	})
+}
+
+// monitored returns how Prometheus finds the sidecars; nil if it does not.
+func monitored(t *testing.T, g gateway) (*monitoringv1.ServiceMonitor, *corev1.Service) {
+	t.Helper()
+	sm, ok := g.objects["ServiceMonitor sentinelproxy"].(*monitoringv1.ServiceMonitor)
+	if !ok {
+		return nil, nil
+	}
+	return sm, get[*corev1.Service](t, g.objects, "Service sentinelproxy-metrics")
 }
 
 // mounts reports whether a pod has a volume of a Secret.
