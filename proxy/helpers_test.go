@@ -171,6 +171,17 @@ func (r *rig) ownBackend() *backend {
 	}
 }
 
+// subscribed has a client subscribe to ch, and returns the connection that it does it on.
+func (r *rig) subscribed(c *fakeClient) *backend {
+	r.t.Helper()
+	c.send("SUBSCRIBE ch")
+	b := r.ownBackend()
+	b.expect("SUBSCRIBE ch")
+	b.reply(subscribedRESP2)
+	c.expect(subscribedRESP2)
+	return b
+}
+
 const helloMaster = "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:7\r\n" +
 	"$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"
 

@@ -92,10 +92,7 @@ func TestRedirectedInvalidationsStayWithTheirClient(t *testing.T) {
 func TestLostListenerEndsItsTrackers(t *testing.T) {
 	r := serving(t)
 	d, c := r.client(), r.client()
-	d.send("SUBSCRIBE ch")
-	b := r.ownBackend()
-	b.expect("SUBSCRIBE ch")
-	b.reply(subscribedRESP2)
+	b := r.subscribed(d)
 	c.send("CLIENT TRACKING ON REDIRECT 1")
 	r.turn()
 	o := r.ownBackend()

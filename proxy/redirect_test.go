@@ -43,10 +43,7 @@ func TestTrackingRedirectedToAnotherClient(t *testing.T) {
 func TestClientThatRedirectsEndsWithItsConnection(t *testing.T) {
 	r := serving(t)
 	d, c := r.client(), r.client()
-	d.send("SUBSCRIBE ch")
-	b := r.ownBackend()
-	b.expect("SUBSCRIBE ch")
-	b.reply(subscribedRESP2)
+	r.subscribed(d)
 	d.s.own.info.id = 77
 	c.send("CLIENT TRACKING ON BCAST REDIRECT 1 PREFIX redirect")
 	for _, f := range r.posted {
@@ -78,10 +75,7 @@ func TestClientThatRedirectsEndsWithItsConnection(t *testing.T) {
 func TestRedirectWithoutReply(t *testing.T) {
 	r := serving(t)
 	d, c := r.client(), r.client()
-	d.send("SUBSCRIBE ch")
-	b := r.ownBackend()
-	b.expect("SUBSCRIBE ch")
-	b.reply(subscribedRESP2)
+	r.subscribed(d)
 	c.send("CLIENT REPLY SKIP", "CLIENT TRACKING ON REDIRECT 1", "ECHO x")
 	r.backend().mayReply()
 	o := r.ownBackend()
@@ -95,10 +89,7 @@ func TestRedirectWithoutReply(t *testing.T) {
 func TestQueuedRedirectDoesNotOutliveItsMaster(t *testing.T) {
 	r := serving(t)
 	d, c := r.client(), r.client()
-	d.send("SUBSCRIBE ch")
-	b := r.ownBackend()
-	b.expect("SUBSCRIBE ch")
-	b.reply(subscribedRESP2)
+	r.subscribed(d)
 	c.send("MULTI")
 	o := r.ownBackend()
 	o.expect("MULTI")
