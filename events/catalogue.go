@@ -69,8 +69,8 @@ func Catalogue() []Entry {
 		},
 		{
 			body: TwoMastersSeen{},
-			When: "While one master is served, another node has said for two seconds that it is master. Told once until that node says otherwise.",
-			Do:   "Sentinel demotes it after some 10 s; `fence.demote: auto` has the sidecar do it. Find who writes there without a sidecar.",
+			When: "While one master is served, another node has said for two seconds that it is master; for fifteen, if it was the master before: after every failover Sentinel takes some ten to demote it. Told once until that node says otherwise.",
+			Do:   "Find out why Sentinel does not demote it, and who writes there without a sidecar. `fence.demote: auto` has the sidecar demote it.",
 		},
 		{
 			body: MasterRestarted{},
@@ -94,7 +94,7 @@ func Catalogue() []Entry {
 		},
 		{
 			body: ReplicaLagging{},
-			When: "A replica has been more than ten seconds behind its master, as far as their replication offsets tell.",
+			When: "A replica has been more than ten seconds behind its master, as far as their replication offsets tell, and has been a replica for as long.",
 			Do:   "Look at its network, disk and processor, and for a large write. If it is promoted now, those bytes are lost.",
 		},
 		{

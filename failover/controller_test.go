@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -279,4 +280,43 @@ func TestSentinelStatusAge(t *testing.T) {
 	if a := s.Views[1].AgeMS; a != nil {
 		t.Errorf("never answered, and %v ms ago", *a)
 	}
+}
+
+// A master that hangs is no reason to follow another one, but a command would not succeed.
+func TestSilentMasterIsNotReady(t *testing.T) {
+	var hangs atomic.Bool
+	a := newFake(t, func(string) string {
+		if hangs.Load() {
+			return ""
+		}
+		return roleMaster
+	})
+	r := rigged(t, Options{})
+	r.serves(t, a.addr, func() topology.Observation { return agree(a.addr, 1, "") })
+	check := func() (found topology.Check) {
+		for _, c := range r.Checks() {
+			if c.Name == "master_answers" {
+				found = c
+			}
+		}
+		return found
+	}
+	if c := check(); !c.OK || c.Advice || c.Reason != "" {
+		t.Errorf("%+v of a master that answers; want it required and ok", c)
+	}
+	began := time.Now()
+	hangs.Store(true)
+	keep := func() { r.Observe(agree(a.addr, 1, "")) }
+	eventually(t, "the silence to be told", func() bool { keep(); return !check().OK })
+	if c := check(); !strings.Contains(c.Reason, "the master "+string(a.addr)+" does not answer: no answer within 500ms") || c.Since.Before(began) {
+		t.Errorf("%+v; want the reason, since after %v", c, began)
+	}
+	if ok, why := r.Ready(); ok || !strings.Contains(why, "does not answer") {
+		t.Errorf("ready %v %q", ok, why)
+	}
+	if got := r.last(); got.State != topology.Serving {
+		t.Errorf("route %+v; a silent master is served until the Sentinels say otherwise", got)
+	}
+	hangs.Store(false)
+	eventually(t, "readiness", func() bool { keep(); ok, _ := r.Ready(); return ok && check().OK })
 }

@@ -229,6 +229,49 @@ func TestTwoMasters(t *testing.T) {
 	}
 }
 
+// After every failover the old master says master until Sentinel demotes it, and then has
+// everything to copy.
+func TestOldMasterIsNoNews(t *testing.T) {
+	p := &probes{newNodeJournal(), time.Minute}
+	serves := func() {
+		p.seen("a:1", true, route.NodeSeen{Addr: "a:1", Role: topology.RoleMaster, Offset: 5, At: p.now})
+	}
+	serves()
+	told := func(length time.Duration) (all []string) {
+		for end := p.now + length; p.now < end; {
+			p.now += time.Second
+			for _, ev := range []route.NodeSeen{
+				{Addr: "b:1", Role: topology.RoleMaster, Offset: int64(p.now / time.Millisecond), At: p.now},
+				{Addr: "a:1", Role: topology.RoleMaster, Offset: 5, At: p.now},
+			} {
+				for _, body := range p.seen("b:1", true, ev) {
+					all = append(all, fmt.Sprintf("%T", body))
+				}
+			}
+		}
+		return all
+	}
+	if got := told(12 * time.Second); len(got) > 0 {
+		t.Errorf("before Sentinel demotes it: %q", got)
+	}
+	// Demoted, it is far behind for a moment.
+	behind := route.NodeSeen{Addr: "a:1", Role: topology.RoleReplica, Master: "b:1", LinkUp: true, Offset: 5, At: p.now}
+	if got := p.seen("b:1", true, behind); len(got) > 0 {
+		t.Errorf("just demoted: %v", got)
+	}
+	behind.At += laggingFrom
+	if got := p.seen("b:1", true, behind); len(got) != 1 {
+		t.Errorf("far behind for %v: %v; want ReplicaLagging", laggingFrom, got)
+	}
+
+	// One that nobody demotes is told.
+	p = &probes{newNodeJournal(), time.Minute}
+	serves()
+	if got := told(oldMasterAfter + 2*time.Second); len(got) != 1 || got[0] != "events.TwoMastersSeen" {
+		t.Errorf("%v after the failover: %q", oldMasterAfter, got)
+	}
+}
+
 func TestMasterRestarted(t *testing.T) {
 	for name, tt := range map[string]struct {
 		probes func(p *probes) []string

@@ -13,9 +13,12 @@ const (
 	// lostAfter is how long a replica must not have answered. A restart of one with little
 	// data takes less.
 	lostAfter = 5 * time.Second
-	// secondMasterAfter is how long another node must have said master: in an ordinary
-	// failover the old master does for a moment.
+	// secondMasterAfter is how long another node must have said master, and
+	// oldMasterAfter how long one must that was replaced: until Sentinel demotes it, which
+	// takes some ten seconds in every failover (sentinelRefreshInstanceInfo in
+	// redis/src/sentinel.c waits four publish periods, and it is called at the next INFO).
 	secondMasterAfter = 2 * time.Second
+	oldMasterAfter    = 15 * time.Second
 	// A replica lags from laggingFrom on, and until it is within caughtUpAt.
 	laggingFrom = 10 * time.Second
 	caughtUpAt  = 3 * time.Second
@@ -46,6 +49,8 @@ type nodeEntry struct {
 	lost      bool          // told
 	rival     time.Duration // since when it says master though another is served; 0: it does not
 	rivalTold bool
+	deposed   bool          // it was the master, and has not said replica since
+	follows   time.Duration // since when it says replica
 	lagging   time.Duration // since when it was told to lag; 0: it was not
 	clientID  int64         // of the last connection; 0: not known
 	offset    int64         // that it last told as master
@@ -81,6 +86,9 @@ func (j *nodeJournal) watch(addrs []topology.Addr) {
 func (j *nodeJournal) seen(master topology.Addr, serving bool, ev route.NodeSeen) []events.Body {
 	j.out = nil
 	if master != j.master {
+		if old := j.nodes[j.master]; old != nil {
+			old.deposed = true
+		}
 		j.master, j.samples = master, nil
 		for _, n := range j.nodes {
 			n.lag = nil
@@ -103,7 +111,10 @@ func (j *nodeJournal) seen(master topology.Addr, serving bool, ev route.NodeSeen
 	case topology.RoleMaster:
 		j.saysMaster(n, serving, ev)
 	case topology.RoleReplica:
-		n.replica, n.isMaster, n.rival, n.rivalTold = true, false, 0, false
+		if !n.replica {
+			n.follows = ev.At
+		}
+		n.replica, n.isMaster, n.rival, n.rivalTold, n.deposed = true, false, 0, false, false
 		if ev.Master == master && len(j.samples) > 0 {
 			j.behind(n, ev)
 		}
@@ -153,7 +164,7 @@ func (j *nodeJournal) saysMaster(n *nodeEntry, serving bool, ev route.NodeSeen) 
 	}
 	n.isMaster, n.replica, n.offset, n.lagging = true, false, ev.Offset, 0
 	if ev.Addr == j.master {
-		n.rival, n.rivalTold = 0, false
+		n.rival, n.rivalTold, n.deposed = 0, false, false
 		j.sample(ev)
 		return
 	}
@@ -164,7 +175,11 @@ func (j *nodeJournal) saysMaster(n *nodeEntry, serving bool, ev route.NodeSeen) 
 	if n.rival == 0 {
 		n.rival = ev.At
 	}
-	if !n.rivalTold && ev.At-n.rival >= secondMasterAfter {
+	patience := secondMasterAfter
+	if n.deposed {
+		patience = oldMasterAfter
+	}
+	if !n.rivalTold && ev.At-n.rival >= patience {
 		n.rivalTold = true
 		j.out = append(j.out, events.TwoMastersSeen{Master: j.master, Other: ev.Addr, For: events.Millis(ev.At - n.rival)})
 	}
@@ -210,7 +225,7 @@ func (j *nodeJournal) behind(n *nodeEntry, ev route.NodeSeen) {
 	}
 	n.lag = &lag{max(0, behind), late}
 	switch {
-	case n.lagging == 0 && late >= laggingFrom:
+	case n.lagging == 0 && late >= laggingFrom && ev.At-n.follows >= laggingFrom: // one that was just demoted has it all to copy
 		n.lagging = ev.At
 		j.out = append(j.out, events.ReplicaLagging{Replica: ev.Addr, Lag: events.Millis(late), Bytes: behind, LinkUp: ev.LinkUp})
 	case n.lagging != 0 && late <= caughtUpAt:

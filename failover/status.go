@@ -164,6 +164,9 @@ func (c *Controller) Ready() (ok bool, reason string) {
 	case !r.Lease.Held(now):
 		return false, "the lease has ended"
 	}
+	if why, _ := c.machine.Silence(); why != "" {
+		return false, why
+	}
 	if d := c.machine.Degraded(); len(d) > 0 {
 		return true, "degraded: " + strings.Join(d, "; ")
 	}
@@ -171,7 +174,7 @@ func (c *Controller) Ready() (ok bool, reason string) {
 }
 
 // Checks returns what Ready comes from, each with its reason and since when: the route,
-// the lease, and as advice whether a majority of the Sentinels agrees and what else is
+// the lease, whether the master answers our probes, and as advice whether a majority of the Sentinels agrees and what else is
 // degraded.
 func (c *Controller) Checks() []topology.Check {
 	now, wall := c.opts.Clock(), time.Now()
@@ -198,6 +201,10 @@ func (c *Controller) Checks() []topology.Check {
 			lease.Reason = "the lease has ended"
 		}
 	}
+	answers := topology.Check{Name: "master_answers", OK: true, About: about}
+	if why, since := c.machine.Silence(); why != "" {
+		answers.OK, answers.Reason, answers.Since = false, why, wall.Add(since-now)
+	}
 	o := c.sentinels
 	agree := topology.Check{Name: "sentinels", OK: o.Agreed, Advice: true}
 	if !o.Agreed {
@@ -207,7 +214,7 @@ func (c *Controller) Checks() []topology.Check {
 	if d := c.machine.Degraded(); len(d) > 0 {
 		rest.OK, rest.Reason = false, "degraded: "+strings.Join(d, "; ")
 	}
-	return []topology.Check{at, lease, agree, rest}
+	return []topology.Check{at, lease, answers, agree, rest}
 }
 
 // complaint is what a Sentinel says, or why it says nothing, where no majority

@@ -89,3 +89,30 @@ func TestReadinessFollowsTheRoute(t *testing.T) {
 	}
 	t.Logf("503 %v after the death; 200 %v after the switch", first.came.Sub(died).Round(time.Millisecond), again.came.Sub(again.route).Round(time.Millisecond))
 }
+
+// A master that hangs is told before any Sentinel calls it down, and again when it answers.
+func TestReadinessTellsOfAHang(t *testing.T) {
+	g := quickGroup(t, redistest.Options{}) // calm: no Sentinel calls it down meanwhile
+	s := startRun(t, g)
+	master := stable(t, g)
+	if a := askReady(t, s.admin); a.code != 200 {
+		t.Fatalf("/readyz before: %+v", a)
+	}
+	hung := time.Now()
+	if err := master.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	var first readyAnswer
+	waitFor(t, "/readyz to say 503", func() bool {
+		first = askReady(t, s.admin)
+		return first.code == 503
+	})
+	if want := "master_answers: the master " + string(master.Addr()) + " does not answer: "; !strings.HasPrefix(first.why, want) {
+		t.Errorf("the reason is %q; want %q and why", first.why, want)
+	}
+	if err := master.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "/readyz to say 200", func() bool { return askReady(t, s.admin).code == 200 })
+	t.Logf("503 %v after the master stood still", first.came.Sub(hung).Round(time.Millisecond))
+}

@@ -11,6 +11,7 @@ import (
 type node struct {
 	last   NodeSeen // its outcome; valid if probed
 	probed bool
+	silent time.Duration // since when it has not answered; 0: it did the last time
 	// wasReplica says that it called itself replica since the pair we serve was
 	// first served. Only of such a node is role master a promotion; of others it is
 	// a former master that no Sentinel has converted yet (for about 10 s).
@@ -27,6 +28,12 @@ func (m *Machine) seen(now time.Duration, ev NodeSeen) {
 		return
 	}
 	n.last, n.probed = ev, true
+	switch {
+	case ev.Role != topology.RoleUnknown || ev.NoAuth:
+		n.silent = 0
+	case n.silent == 0:
+		n.silent = ev.SentAt
+	}
 	if ev.NoAuth && !m.toldNoAuth {
 		m.toldNoAuth = true
 		m.warn("account may not call role", attrNode(ev.Addr), attrErr(ev.Err))
@@ -200,7 +207,7 @@ func (m *Machine) rewatch() {
 	slices.Sort(want)
 	every := watchDef
 	if m.downAfter > 0 {
-		every = min(m.leaseLength()/4, time.Second)
+		every = min(m.leaseLength()/4, watchMax)
 	}
 	if slices.Equal(want, m.watched) && every == m.every {
 		return

@@ -46,6 +46,7 @@ const (
 	askSlow  = 100 * time.Millisecond // the same after fastFor
 	fastFor  = 30 * time.Second       // how long a state other than serving polls fast
 	watchDef = 250 * time.Millisecond // between probes while down-after is unknown
+	watchMax = 400 * time.Millisecond // and at most: with the time for its answer, a master that hangs is told within a second
 
 	holdExtra        = 5 * time.Second  // hold "auto" is down-after and this
 	holdCap          = 40 * time.Second // and no more than this

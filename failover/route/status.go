@@ -110,6 +110,18 @@ func (m *Machine) Degraded() []string {
 	return why
 }
 
+// Silence returns why a probe of the master that is served was not answered, and when it
+// was sent that was the first of those; "" if the last one was answered, or none is served.
+// It is no sign of a failover: a master that hangs may be back in a moment, and commands
+// wait for it meanwhile.
+func (m *Machine) Silence() (why string, since time.Duration) {
+	n := m.nodes[m.pair.addr]
+	if m.state != topology.Serving || n == nil || n.silent == 0 {
+		return "", 0
+	}
+	return fmt.Sprintf("the master %s does not answer: %s", m.pair.addr, n.last.Err), n.silent
+}
+
 // Everyday reports whether a hold for this cause is no reason to look: a suspicion that
 // mostly comes to nothing, or somebody asked for it.
 func (c Cause) Everyday() bool { return c.level() == slog.LevelInfo }
