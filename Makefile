@@ -103,7 +103,9 @@ demo-redis-down: ## all of its Redis stops answering: what a gateway does that f
 docker-images: ## make the images of docker-compose.yml without a registry, by debootstrap
 	@scripts/docker-images
 
-.PHONY: docker-test docker-test-full
+.PHONY: docker-ci docker-test docker-test-full
+docker-ci: ## test the image and the compose demo as far as .ci/run does: up, what the gateway answers, failovers and faults
+	@scripts/docker-test -short -run '^(TestImage|TestComposeConfig|TestBuildContext|TestCompose)$$/^(answers|confined|failover_beside_HAProxy|docker_.*)$$'
 docker-test: ## test the compose demo on a real Docker engine, briefly
 	@scripts/docker-test -short
 docker-test-full: ## the same, with the long drills and restarts of all of it
