@@ -344,8 +344,11 @@ func (c *Controller) finish(f route.Failover) {
 	c.metrics.failovers.WithLabelValues(f.Outcome.String()).Inc()
 	c.metrics.duration.WithLabelValues(f.Outcome.String()).Observe(f.Took.Seconds())
 	if f.Outcome == route.OutcomeFollowed {
-		for _, p := range f.Phases {
+		before := time.Duration(0)
+		for _, p := range f.Phases { // in the order they came
 			c.metrics.phases.WithLabelValues(p.Name).Observe(p.After.Seconds())
+			c.metrics.steps.WithLabelValues(p.Name).Observe((p.After - before).Seconds())
+			before = p.After
 		}
 	}
 	c.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -319,4 +320,45 @@ func TestSilentMasterIsNotReady(t *testing.T) {
 	}
 	hangs.Store(false)
 	eventually(t, "readiness", func() bool { keep(); ok, _ := r.Ready(); return ok && check().OK })
+}
+
+// What the phases took adds up to when the last was reached.
+func TestPhasesAddUp(t *testing.T) {
+	c, err := New(Options{Group: "g", Publish: func(topology.Route) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := route.Failover{Outcome: route.OutcomeFollowed, Phases: []route.Phase{
+		{Name: route.PhaseSelected}, {Name: route.PhasePromoted, After: 300 * time.Millisecond}, {Name: route.PhaseServing, After: time.Second},
+	}}
+	c.finish(f)
+	f.Outcome = route.OutcomeCleared // no failover: not counted
+	c.finish(f)
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(c.metrics.phases, c.metrics.steps)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			h := m.GetHistogram()
+			if h.GetSampleCount() > 1 {
+				t.Errorf("%s counted %d", f.GetName(), h.GetSampleCount())
+			}
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "phase" && h.GetSampleCount() > 0 {
+					took[strings.TrimPrefix(f.GetName(), "sentinelproxy_failover_phase_")+" "+l.GetValue()] = h.GetSampleSum()
+				}
+			}
+		}
+	}
+	want := map[string]float64{
+		"reached_seconds selected": 0, "reached_seconds promoted": .3, "reached_seconds serving": 1,
+		"duration_seconds selected": 0, "duration_seconds promoted": .3, "duration_seconds serving": .7,
+	}
+	if !maps.Equal(took, want) {
+		t.Errorf("%v; want %v", took, want)
+	}
 }

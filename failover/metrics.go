@@ -15,6 +15,7 @@ type metrics struct {
 	failovers *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
 	phases    *prometheus.HistogramVec
+	steps     *prometheus.HistogramVec
 	demotions *prometheus.CounterVec
 
 	switchovers     *prometheus.CounterVec
@@ -56,6 +57,11 @@ func newMetrics(group string) *metrics {
 			Help:    "Time from the first sign to each phase of a failover that ended with another master or epoch.",
 			Buckets: failoverBuckets(),
 		}, []string{"phase"}),
+		steps: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "sentinelproxy_failover_phase_duration_seconds", ConstLabels: labels,
+			Help:    "Time that each phase of such a failover took since the phase before it, or the first sign.",
+			Buckets: failoverBuckets(),
+		}, []string{"phase"}),
 		demotions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sentinelproxy_demotions_total", ConstLabels: labels,
 			Help: "Attempts to make a deposed master a replica, by outcome: done, skipped (nothing was sent: the roles had changed or a node was out of reach), forbidden (our account may not), failed.",
@@ -87,6 +93,7 @@ func newMetrics(group string) *metrics {
 	}
 	for _, p := range route.Phases() {
 		m.phases.WithLabelValues(p)
+		m.steps.WithLabelValues(p)
 	}
 	for _, d := range route.Demotions() {
 		m.demotions.WithLabelValues(d.String())
@@ -111,6 +118,7 @@ func (c *Controller) Describe(ch chan<- *prometheus.Desc) {
 	m.failovers.Describe(ch)
 	m.duration.Describe(ch)
 	m.phases.Describe(ch)
+	m.steps.Describe(ch)
 	m.demotions.Describe(ch)
 	m.switchovers.Describe(ch)
 	m.switchoverPause.Describe(ch)
@@ -128,6 +136,7 @@ func (c *Controller) Collect(ch chan<- prometheus.Metric) {
 	m.failovers.Collect(ch)
 	m.duration.Collect(ch)
 	m.phases.Collect(ch)
+	m.steps.Collect(ch)
 	m.demotions.Collect(ch)
 	m.switchovers.Collect(ch)
 	m.switchoverPause.Collect(ch)

@@ -41,7 +41,7 @@ func (s *session) asking(frame, probe []byte, then func(reply []byte)) bool {
 			return
 		case reply == nil:
 			s.pullAsked(again)
-			s.takeBack()
+			s.takeBack(resendLost)
 		case reply[0] == '-' && !provoked(reply):
 			s.reply(reply)
 		default:

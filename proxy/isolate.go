@@ -109,7 +109,7 @@ func (p *pipe) recall(which func(*session) bool, like *command) int {
 		n++
 	}
 	for _, s := range sessions {
-		s.takeBack()
+		s.takeBack(resendLargeReply)
 	}
 	p.w.stats.recalled += uint64(n)
 	return n

@@ -90,7 +90,7 @@ func (p *pipe) judge(why string) {
 			s.tx = transaction{} // it begins anew
 		}
 		if !s.closing {
-			s.takeBack()
+			s.takeBack(resendLost)
 		}
 	}
 }
@@ -200,9 +200,25 @@ func uncertainty(cmd *command, why string) []byte {
 
 const errRefusedAgain = "it was sent a second time, and refused"
 
+// resendReason is why commands were taken back to be sent again.
+type resendReason uint8
+
+const (
+	resendLost       resendReason = iota // their connection ended, or was given up, before they were answered
+	resendRefused                        // the master refused them: it is none, or it loads
+	resendUnsent                         // they were not sent yet when another master was to be served
+	resendLargeReply                     // they were behind a large reply, which they need not wait for
+	resendReasons
+)
+
+// String returns the reason as metrics name it.
+func (r resendReason) String() string {
+	return [...]string{"lost", "refused", "unsent", "large_reply"}[r]
+}
+
 // takeBack puts commands that were pulled back before everything else that the
 // client sent, and has the session go on from there.
-func (s *session) takeBack() {
+func (s *session) takeBack(why resendReason) {
 	if s.inflight == 0 && len(s.parked) > 0 { // it was refused before what is taken back now
 		pulled, ran := s.pulled, s.pulledRan
 		s.pulled, s.pulledRan = nil, nil
@@ -225,7 +241,7 @@ func (s *session) takeBack() {
 		if s.stream == streamOff {
 			s.reqs = resp.Requests{Unauthenticated: s.reqs.Unauthenticated}
 		}
-		s.w.stats.resent++
+		s.w.stats.resent[why]++
 	}
 	s.tx.ending = false
 	s.resume()
@@ -376,11 +392,11 @@ func (s *session) settle(p *pipe) {
 		s.dropOwn()
 	}
 	if !s.w.serving || !rests {
-		s.takeBack() // and is held, or sent
+		s.takeBack(resendRefused) // and is held, or sent
 		return
 	}
 	s.retried = retry{addr: p.addr, epoch: p.epoch, at: s.w.now()}
-	s.takeBack()
+	s.takeBack(resendRefused)
 	s.wait = waitRetry
 	s.w.retryLater(s)
 }

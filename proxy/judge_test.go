@@ -334,8 +334,8 @@ func TestStatsOfJudging(t *testing.T) {
 	b := warm(r, c)
 	c.send("INCR a", "GET a")
 	b.wire.peerReset()
-	if s := r.w.stats; s.uncertain != 1 || s.resent != 1 || s.backendLost != 1 {
-		t.Errorf("uncertain %d, resent %d, lost %d; want 1 each", s.uncertain, s.resent, s.backendLost)
+	if s := r.w.stats; s.uncertain != 1 || s.resent != [resendReasons]uint64{resendLost: 1} || s.backendLost != 1 {
+		t.Errorf("uncertain %d, resent %v, lost %d; want 1 each", s.uncertain, s.resent, s.backendLost)
 	}
 }
 

@@ -195,7 +195,7 @@ func (s *session) change(check, again []byte, who identity, done func(*pipe)) bo
 			case reply == nil && again != nil:
 				s.leave(p)
 				s.pullAsked(again)
-				s.takeBack()
+				s.takeBack(resendLost)
 			case reply == nil:
 				s.replyError("MASTERDOWN the connection to the master was lost while the login was checked (sentinelproxy)")
 				s.leave(p)
@@ -562,7 +562,7 @@ func (s *session) moveOwn(frame []byte, who identity, words []byte, moved func(p
 		switch {
 		case reply == nil: // with the connection it is undone
 			s.pullAsked(again)
-			s.takeBack()
+			s.takeBack(resendLost)
 		case reply[0] == '-':
 			s.loginJudged(trimLine(reply))
 			s.reply(reply)

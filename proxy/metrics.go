@@ -245,7 +245,9 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	e.counter("uncertain_replies_total", "Commands answered -UNCERTAIN.", t.uncertain)
 	e.counter("refusals_total", "Refusals such as -READONLY that the master answered.", t.refused)
 	e.counter("repeated_writes_total", "Writes sent again that may have been executed already (retry.writes).", t.repeated)
-	e.counter("resends_total", "Times that a client's commands were taken back to be sent again.", t.resent)
+	for r := range resendReasons {
+		e.counter("resends_total", "Times that a client's commands were taken back to be sent again, by why.", t.resent[r], "reason", r.String())
+	}
 	e.counter("scan_restarts_total", "Iterations of SCAN and kin begun anew because their cursor was another master's.", t.scanRestarts)
 	e.counter("script_reloads_total", "Calls answered -NOSCRIPT that were sent again with the script's body.", t.scriptReloads)
 	e.counter("lease_ended_total", "Times that the lease ran out while commands were to be sent.", t.leaseEnded)
@@ -304,7 +306,6 @@ func (t *stats) add(o *stats) {
 		{&t.outageReplies[outage.Nil], o.outageReplies[outage.Nil]},
 		{&t.rejected, o.rejected},
 		{&t.uncertain, o.uncertain},
-		{&t.resent, o.resent},
 		{&t.repeated, o.repeated},
 		{&t.refused, o.refused},
 		{&t.dials, o.dials},
@@ -320,6 +321,9 @@ func (t *stats) add(o *stats) {
 	}
 	for r := range t.pinned {
 		t.pinned[r] += o.pinned[r]
+	}
+	for r := range t.resent {
+		t.resent[r] += o.resent[r]
 	}
 	for k := range t.errors {
 		t.errors[k] += o.errors[k]

@@ -620,7 +620,7 @@ func (p *pipe) pullBack() {
 		p.out.add(p.w, frame, p.owner != nil)
 	}
 	for _, s := range backs {
-		s.takeBack()
+		s.takeBack(resendUnsent)
 	}
 }
 

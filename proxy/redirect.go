@@ -66,7 +66,7 @@ func (s *session) redirect(p *pipe, frame []byte, cmd *command) {
 			return
 		case s.own != p || p.state != pipeReady || !s.w.serving:
 			s.pullAsked(resp.AppendCommand(nil, args...))
-			s.takeBack()
+			s.takeBack(resendLost)
 		case f.n == 0 && !s.tx.active:
 			s.reply(resp.AppendError(nil, "ERR The client ID you want redirect to does not exist"))
 			s.after(p)

@@ -66,7 +66,7 @@ func rows() []row {
 				{`sum by (master_name, policy) (rate(sentinelproxy_outage_replies_total{SEL}[$__rate_interval]))`, "{{master_name}} {{policy}}"},
 			}, 0, false},
 			{"Sent again", "", "ops", []line{
-				{`sum by (master_name) (rate(sentinelproxy_resends_total{SEL}[$__rate_interval]))`, "{{master_name}} resends"},
+				{`sum by (master_name, reason) (rate(sentinelproxy_resends_total{SEL}[$__rate_interval]))`, "{{master_name}} {{reason}}"},
 				{`sum by (master_name) (rate(sentinelproxy_repeated_writes_total{SEL}[$__rate_interval]))`, "{{master_name}} writes that may have run"},
 			}, 0, false},
 		}},

@@ -48,8 +48,8 @@ func Read(path string) (map[string]Metric, error) {
 				m.Labels[l[1]] = strings.Split(l[2], ", ")
 			}
 		}
-		if m.Unit == "" || row[4] == "" {
-			return nil, fmt.Errorf("%s: no unit or no meaning", name)
+		if m.Unit == "" || row[4] == "" || row[5] == "" {
+			return nil, fmt.Errorf("%s: no unit, no meaning or nothing to do", name)
 		}
 		rows[name] = m
 	}

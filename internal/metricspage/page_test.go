@@ -17,16 +17,17 @@ func read(t *testing.T, rows string) (map[string]Metric, error) {
 }
 
 func TestRead(t *testing.T) {
-	page, err := read(t, "| `sentinelproxy_a_total` | counter | times | `node`, `why` (x, y) | what | |\n")
+	page, err := read(t, "| `sentinelproxy_a_total` | counter | times | `node`, `why` (x, y) | what | look |\n")
 	m := page["sentinelproxy_a_total"]
 	if err != nil || len(page) != 1 || m.Type != "counter" || m.Unit != "times" || len(m.Labels) != 2 || strings.Join(m.Labels["why"], "+") != "x+y" {
 		t.Errorf("%v %+v", err, page)
 	}
 	for rows, want := range map[string]string{
-		"| `a` | gauge | s | | what |\n":                                   "a row of 5 cells",
-		"| `a` | gauge | | | what | |\n":                                   "no unit",
-		"| `a` | gauge | s | | | |\n":                                      "no meaning",
-		"| `a` | gauge | s | | what | |\n| `a` | gauge | s | | what | |\n": "twice",
+		"| `a` | gauge | s | | what |\n":                                             "a row of 5 cells",
+		"| `a` | gauge | | | what | look |\n":                                        "no unit",
+		"| `a` | gauge | s | | | look |\n":                                           "no meaning",
+		"| `a` | gauge | s | | what | |\n":                                           "nothing to do",
+		"| `a` | gauge | s | | what | look |\n| `a` | gauge | s | | what | look |\n": "twice",
 	} {
 		if _, err := read(t, rows); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v; want %q", rows, err, want)
