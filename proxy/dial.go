@@ -46,7 +46,7 @@ func (w *worker) ownPipe(s *session, who identity, why pinReason) *pipe {
 	w.owned++
 	w.stats.pinned[why]++
 	list := w.idle[who]
-	for len(list) > 0 {
+	for len(list) > 0 && s.cutID == 0 { // else it is a new one that tells why the last was closed
 		p := list[len(list)-1]
 		list = list[:len(list)-1]
 		w.idle[who] = list
@@ -84,7 +84,7 @@ func (*worker) giveUp(p *pipe) {
 	s := p.owner
 	p.abandon()
 	if s != nil && s.own == p {
-		s.ownLost()
+		s.ownLost(0)
 	}
 }
 
@@ -127,6 +127,9 @@ func (w *worker) connectFailed(p *pipe, err error) {
 		return
 	}
 	p.attempts++
+	if p.owner != nil {
+		p.owner.cutID = 0
+	}
 	w.log.Debug("master cannot be reached", "addr", p.addr, "attempt", p.attempts, "err", err)
 	if p.trialOf != nil {
 		w.endTrial(p)
@@ -372,7 +375,7 @@ func (w *worker) loginRefused(p *pipe, text string) {
 		}
 	}
 	if s != nil && s.own == p {
-		s.ownLost()
+		s.ownLost(0)
 	}
 }
 
@@ -423,7 +426,11 @@ func (w *worker) pipeLost(p *pipe, err error) {
 	case s != nil && s.own == p && !p.carried && w.serves(p):
 		w.redialOwn(p, waiting)
 	case s != nil && s.own == p:
-		s.ownLost()
+		cut := int64(0)
+		if errors.Is(err, errBackendClosed) && w.serves(p) && s.pinned() {
+			cut = p.info.id
+		}
+		s.ownLost(cut)
 		w.recheck(p)
 	case p.sessions > 0 || len(waiting) > 0 || !p.carried || w.opts.Dedicated && w.isNamed(p.id), w.laned(p.id):
 		w.redial(p, waiting)
@@ -443,7 +450,7 @@ func (w *worker) redialOwn(old *pipe, waiting []*session) {
 		attempts: old.attempts + 1, waiting: waiting,
 	}
 	w.owns[p] = struct{}{}
-	p.owner.own = p
+	p.owner.own, p.owner.cutID = p, 0
 	if p.attempts > 1 {
 		w.wakeAll(p) // to be held
 	}

@@ -182,6 +182,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	const endedHelp = "Clients disconnected by the sidecar, by why."
 	e.counter("client_disconnects_total", endedHelp, t.idleEnded, "reason", "idle")
 	e.counter("client_disconnects_total", endedHelp, t.disowned, "reason", "user_gone")
+	e.counter("client_disconnects_total", endedHelp, t.endedByRedis, "reason", "ended_by_redis")
 	const loginHelp = "Logins of clients that Redis refused, that had to wait because many had failed, and that were not tried for it."
 	e.counter("client_logins_total", loginHelp, t.loginsFailed, "outcome", "failed")
 	e.counter("client_logins_total", loginHelp, t.loginsDelayed, "outcome", "delayed")
@@ -314,7 +315,7 @@ func (t *stats) add(o *stats) {
 		{&t.silent, o.silent},
 		{&t.leaseEnded, o.leaseEnded},
 		{&t.scriptReloads, o.scriptReloads},
-		{&t.scanRestarts, o.scanRestarts},
+		{&t.endedByRedis, o.endedByRedis}, {&t.scanRestarts, o.scanRestarts},
 		{&t.holdCount, o.holdCount},
 	} {
 		*f.sum += f.n

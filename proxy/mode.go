@@ -49,6 +49,7 @@ type mode struct {
 	streamErr string // what to answer when a broken stream has been read to its end
 
 	lostOwn bool   // the own pipe was lost: the next one must be restored
+	cutID   int64  // its id at Redis, if Redis closed it; 0 as soon as that may have had to do with a failover
 	expired bool   // what was held has waited long enough
 	refusal string // Redis' words, when the login of a pipe we waited for failed
 }

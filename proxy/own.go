@@ -69,6 +69,9 @@ func (s *session) noMoreOwn(cmd *command) bool {
 // one: its name, what setup holds, its subscriptions, and its transaction up to
 // where the client has seen answers.
 func (s *session) restore(p *pipe) {
+	if s.endedByRedis(p) {
+		return
+	}
 	if p.name != s.name {
 		p.name = s.name
 		p.sendInternal(resp.AppendCommand(nil, "CLIENT", "SETNAME", s.name), func([]byte) {})
@@ -131,6 +134,28 @@ func (s *session) restoreTx(p *pipe) {
 	}
 }
 
+// endedByRedis ends the session if Redis has closed its last connection and went on as
+// before, and reports whether it did. It was CLIENT KILL then, or an output buffer limit, or
+// the timeout: what Redis meant to end is ended, as it would be without us. A subscriber
+// that is set up again unasked does not know that it missed messages, and a transaction that
+// was killed must not run. p is the first attempt at another connection, made at once: of a
+// Redis that was stopped or has died nobody listens any more when its connections end, and
+// after a restart it counts its clients anew.
+func (s *session) endedByRedis(p *pipe) bool {
+	cut := s.cutID
+	s.cutID = 0
+	if cut == 0 || p.info.id <= cut {
+		return false
+	}
+	s.w.stats.endedByRedis++
+	if more, ok := s.w.cutWarning.now(); ok {
+		s.w.log.Info("client ended: Redis closed its connection, and serves on", "client", s.conn.RemoteAddr(), "unlogged_before", more)
+	}
+	s.mute = true // what was answered before it still gets
+	s.end()
+	return true
+}
+
 // unpin gives the own pipe back; the session goes on with the shared one.
 func (s *session) unpin() {
 	p := s.own
@@ -158,9 +183,9 @@ func (s *session) dropOwn() {
 }
 
 // ownLost is called when the own pipe's connection is gone and what was under
-// way on it has been judged.
-func (s *session) ownLost() {
-	s.own = nil
+// way on it has been judged. cut is its id at Redis if Redis has closed it, and otherwise 0.
+func (s *session) ownLost(cut int64) {
+	s.own, s.cutID = nil, cut
 	s.w.owned--
 	if s.closed {
 		return
@@ -188,10 +213,11 @@ func (s *session) ownLost() {
 // client to say something: a subscriber may never speak. While no master is served
 // it is done later; what the client says meanwhile is held or fails like anything.
 func (s *session) revive() {
-	if s.own != nil || s.wait != waitNone || s.closing || s.stream != streamOff || !s.stateful() {
+	if s.own != nil || s.wait != waitNone || s.closing || s.stream != streamOff || !s.stateful() && s.cutID == 0 {
 		return
 	}
 	if !s.w.serving {
+		s.cutID = 0
 		if s.tx.active && !s.tx.aborted && s.tx.answered < s.tx.len() && !s.w.mayHold() && !s.unanswered() {
 			s.failQueued(s.w.noMaster())
 			s.tx.aborted = true

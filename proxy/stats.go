@@ -37,11 +37,12 @@ type stats struct {
 	// outage policy answered it, or a replica was asked), gone, or is still waiting.
 	held, heldSent, heldFailed, heldPolicy, heldGone uint64
 
-	rejected  uint64                // failed without having waited
-	uncertain uint64                // answered -UNCERTAIN
-	resent    [resendReasons]uint64 // times that a session's commands were taken back to be sent again
-	repeated  uint64                // writes sent again that may have run already
-	refused   uint64                // refusals such as -READONLY seen from a master
+	rejected     uint64                // failed without having waited
+	uncertain    uint64                // answered -UNCERTAIN
+	endedByRedis uint64                // clients ended since Redis ended their connection
+	resent       [resendReasons]uint64 // times that a session's commands were taken back to be sent again
+	repeated     uint64                // writes sent again that may have run already
+	refused      uint64                // refusals such as -READONLY seen from a master
 
 	// outageReplies are the replies given while no master was served, by answer.
 	outageReplies [outage.Nil + 1]uint64
