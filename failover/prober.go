@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -57,6 +58,7 @@ type prober struct {
 	// Owned by run.
 	fails    int    // connections in a row that brought no role
 	useRole  bool   // of this connection: false once ROLE was refused, then HELLO is asked
+	busy     string // of this question: what Redis said instead of its role while a script runs too long; HELLO is asked then
 	loginErr string // of this connection: Redis' words if it refused our login
 	answered bool   // of this connection: it has told its role
 	client   int64  // of this connection: its id at the node; 0: not known
@@ -75,7 +77,7 @@ func (p *prober) run(ctx context.Context) {
 			}
 			continue
 		}
-		p.useRole, p.answered, p.client, p.asked = true, false, 0, false
+		p.useRole, p.answered, p.client, p.asked, p.busy = true, false, 0, false, ""
 		reading, stop := context.WithCancel(ctx)
 		go l.read(reading)
 		err = p.serve(ctx, l)
@@ -196,7 +198,7 @@ func (p *prober) auth(ctx context.Context, l *link, as *login) error {
 }
 
 func (p *prober) question(l *link) error {
-	if p.useRole {
+	if p.useRole && p.busy == "" {
 		return l.send("ROLE")
 	}
 	return l.send("HELLO", "2")
@@ -259,6 +261,11 @@ func (p *prober) judge(ctx context.Context, l *link, r reply, sent time.Duration
 	case r.kind == '-' && r.refusesAccount() && p.useRole:
 		p.useRole = false
 		return true
+	case r.kind == '-' && strings.HasPrefix(r.text, "BUSY ") && p.busy == "":
+		p.busy = r.text // HELLO is answered all the same, and says more than nothing
+		return true
+	case p.busy != "":
+		p.whileBusy(r, &ev)
 	case r.kind == '-':
 		ev.Err = r.text
 		ev.NoAuth = r.refusesAccount() || ev.NoAuth
@@ -289,6 +296,17 @@ func (p *prober) judge(ctx context.Context, l *link, r reply, sent time.Duration
 	}
 	p.tell(ev)
 	return false
+}
+
+// whileBusy reads the answer to HELLO of a node on which a script runs too long. A master
+// is one that answers: what it says to commands is its own. A replica can't say so whom it
+// follows.
+func (p *prober) whileBusy(r reply, ev *route.NodeSeen) {
+	if err := parseHello(r, ev); err != nil || ev.Role != topology.RoleMaster {
+		ev.Role = topology.RoleUnknown
+	}
+	ev.Err, ev.Offset = p.busy, p.offset
+	p.busy = ""
 }
 
 // remember fills in the offset of a replica that is cut off from its master: ROLE has -1

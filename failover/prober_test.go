@@ -231,6 +231,7 @@ func TestProberFull(t *testing.T) {
 }
 
 func TestProberAccounts(t *testing.T) {
+	const busy = "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n"
 	const noperm = "-NOPERM this user has no permissions to run the 'role' command\r\n"
 	for name, tt := range map[string]struct {
 		login  login
@@ -282,6 +283,28 @@ func TestProberAccounts(t *testing.T) {
 			login{},
 			func(string) string { return "-NOAUTH Authentication required.\r\n" },
 			func(s route.NodeSeen) bool { return s.Role == topology.RoleUnknown && s.NoAuth && !s.Refused }, "HELLO 2",
+		},
+		"a script runs too long": {
+			login{},
+			func(cmd string) string {
+				if cmd == "HELLO" {
+					return helloMaster
+				}
+				return busy
+			},
+			func(s route.NodeSeen) bool { return isMaster(s) && !s.NoAuth && strings.HasPrefix(s.Err, "BUSY ") }, "HELLO 2",
+		},
+		"a script runs too long on a replica": {
+			login{},
+			func(cmd string) string {
+				if cmd == "HELLO" {
+					return strings.Replace(helloMaster, "$6\r\nmaster", "$7\r\nreplica", 1)
+				}
+				return busy
+			},
+			func(s route.NodeSeen) bool {
+				return s.Role == topology.RoleUnknown && strings.HasPrefix(s.Err, "BUSY ")
+			}, "HELLO 2",
 		},
 		"loading": {
 			login{},

@@ -32,7 +32,35 @@ func (p *pipe) isolate(s *session, like *command) bool {
 		p.retire()
 	}
 	p.recall(func(o *session) bool { return o != s }, like)
+	if like == nil {
+		p.recallChecks()
+	}
 	return !p.othersWait(s)
+}
+
+// recallChecks has what we ask Redis for sessions (a login, a right, a database) asked
+// anew, on another pipe: it changes nothing there. The replies are thrown away. So nobody
+// who has just come waits for what holds up p.
+func (p *pipe) recallChecks() {
+	if p.owner != nil || !p.w.serves(p) {
+		return
+	}
+	var asked []func([]byte)
+	for i := range p.queue.len() {
+		e := p.queue.at(i)
+		if e.meta&metaInternal == 0 {
+			continue
+		}
+		if i == 0 && p.partial { // its reply has begun
+			return
+		}
+		asked = append(asked, p.internal[len(asked)])
+		e.meta = metaDropped
+	}
+	p.internal = nil
+	for _, done := range asked {
+		done(nil)
+	}
 }
 
 // othersWait reports whether a reply to anybody but s is to come on p.

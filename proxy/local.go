@@ -154,7 +154,7 @@ func (s *session) auth(frame []byte) bool {
 	if s.movesOwn() {
 		return s.moveOwn(frame, who, frame, nil)
 	}
-	return s.login(args[1:], user, pass, s.who.proto, func(*pipe) { s.reply([]byte("+OK\r\n")) })
+	return s.login(frame, args[1:], user, pass, s.who.proto, func(*pipe) { s.reply([]byte("+OK\r\n")) })
 }
 
 // authLikeOpen answers as a Redis whose default user needs no password
@@ -175,15 +175,16 @@ func (s *session) authLikeOpen(user string, named bool) bool {
 // login has Redis itself check a login, in band on that user's pipe, and then
 // makes it the session's. A failed login keeps the old one. words are AUTH's
 // arguments as the client gave them: Redis tells one from two.
-func (s *session) login(words [][]byte, user, pass string, proto int, done func(*pipe)) bool {
+func (s *session) login(frame []byte, words [][]byte, user, pass string, proto int, done func(*pipe)) bool {
 	check := resp.AppendCommand(nil, append([][]byte{[]byte("AUTH")}, words...)...)
 	who := s.who
 	who.user, who.pass, who.proto = user, pass, proto
-	return s.change(check, nil, who, done)
+	return s.change(check, bytes.Clone(frame), who, done)
 }
 
 // change moves the session to another identity if Redis agrees to check, which is
-// sent there first: the connection may be older than what Redis thinks of it now.
+// sent there first: the connection may be older than what Redis thinks of it now. Without
+// an answer again, the client's command, is taken back: to check changes nothing at Redis.
 func (s *session) change(check, again []byte, who identity, done func(*pipe)) bool {
 	return s.move(who, func(p *pipe) {
 		s.wait = waitLogin
@@ -192,13 +193,10 @@ func (s *session) change(check, again []byte, who identity, done func(*pipe)) bo
 				return
 			}
 			switch {
-			case reply == nil && again != nil:
+			case reply == nil:
 				s.leave(p)
 				s.pullAsked(again)
 				s.takeBack(resendLost)
-			case reply == nil:
-				s.replyError("MASTERDOWN the connection to the master was lost while the login was checked (sentinelproxy)")
-				s.leave(p)
 			case reply[0] == '-':
 				s.loginJudged(trimLine(reply))
 				s.reply(reply)
@@ -303,7 +301,7 @@ func (s *session) hello(frame []byte) bool {
 		if s.movesOwn() {
 			return s.helloOwn(frame, who, helloWords(proto, name, "AUTH", string(user), string(pass)), name)
 		}
-		return s.login([][]byte{user, pass}, string(user), string(pass), proto, done)
+		return s.login(frame, [][]byte{user, pass}, string(user), string(pass), proto, done)
 	}
 	if user != nil && string(user) != "default" {
 		s.replyError("WRONGPASS invalid username-password pair or user is disabled.")

@@ -130,6 +130,73 @@ func TestReadsBehindAPausedWrite(t *testing.T) {
 	}
 }
 
+// Nor does what we ask Redis for a client, whatever its connection waits for: a login, the
+// right to call what is answered here, a database.
+func TestChecksBehindAPausedWrite(t *testing.T) {
+	for sent, asked := range map[string]string{
+		"CLIENT LIST": "CLIENT LIST", "CLIENT ID": "CLIENT ID", "SELECT 0": "SELECT 0", "CLIENT SETNAME x": "CLIENT SETNAME not a name",
+	} {
+		t.Run(sent, func(t *testing.T) {
+			r := serving(t)
+			c, d := r.client(), r.client()
+			b := warm(r, c)
+			c.send("SET a 1")
+			d.send(sent, "GET a")
+			b.expect("SET a 1")
+			if got := strings.Join(b.next(), " "); !strings.HasPrefix(got, strings.Fields(asked)[0]) {
+				t.Fatalf("Redis was asked %q for %q", got, sent)
+			}
+			r.advance(staleLooks*watchEvery + watchEvery)
+			r.backend().expect("PFCOUNT") // and no answer
+			r.advance(greetTimeout + watchEvery)
+			n := r.backend()
+			if got := strings.Join(n.next(), " "); !strings.HasPrefix(got, strings.Fields(asked)[0]) {
+				t.Fatalf("Redis was asked %q on the other connection", got)
+			}
+			n.reply("-BUSY a script\r\n")
+			n.expect("GET a")
+			n.reply("-BUSY a script\r\n")
+			d.expect("-BUSY a script\r\n-BUSY a script\r\n")
+			b.reply("+OK\r\n+late\r\n") // the second is nobody's
+			c.expect("+OK\r\n")
+			d.expect("")
+		})
+	}
+}
+
+// A login waits no longer than that either.
+func TestLoginBehindAPausedWrite(t *testing.T) {
+	r := serving(t)
+	c, d := r.client(), r.client()
+	c.send("AUTH joe x", "SET a 1")
+	b := r.accept()
+	b.expect("HELLO 2 AUTH joe x")
+	b.reply(helloMaster)
+	b.expect("AUTH joe x")
+	b.reply("+OK\r\n")
+	c.expect("+OK\r\n")
+	b.expect("SET a 1")
+	d.send("AUTH joe x", "GET a")
+	b.expect("AUTH joe x")
+	r.advance(staleLooks*watchEvery + watchEvery)
+	trial := r.accept()
+	trial.expect("HELLO 2 AUTH joe x")
+	trial.reply(helloMaster)
+	trial.expect("PFCOUNT") // and no answer
+	r.advance(greetTimeout + watchEvery)
+	n := r.accept()
+	n.expect("HELLO 2 AUTH joe x")
+	n.reply(helloMaster)
+	n.expect("AUTH joe x")
+	n.reply("+OK\r\n")
+	n.expect("GET a")
+	n.reply("$1\r\n0\r\n")
+	d.expect("+OK\r\n$1\r\n0\r\n")
+	b.reply("+OK\r\n+OK\r\n")
+	c.expect("+OK\r\n")
+	d.expect("")
+}
+
 // A pause may end during the trial: the write is answered just behind the question.
 func TestPauseEndsDuringATrial(t *testing.T) {
 	r := serving(t)

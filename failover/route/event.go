@@ -28,7 +28,7 @@ type NodeSeen struct {
 	Master topology.Addr // for a replica: whom it follows
 	LinkUp bool          // for a replica: it is connected to Master
 	Offset int64         // its replication offset
-	Err    string        // why Role is unknown, or NoAuth
+	Err    string        // why Role is unknown, or NoAuth; with a role: that a script keeps the node BUSY
 	// NoAuth says that our account may not call ROLE there. Role may still be
 	// known then, by HELLO, but Master is not.
 	NoAuth bool

@@ -29,7 +29,7 @@ func (m *Machine) seen(now time.Duration, ev NodeSeen) {
 	}
 	n.last, n.probed = ev, true
 	switch {
-	case ev.Role != topology.RoleUnknown || ev.NoAuth:
+	case ev.Err == "" || ev.NoAuth: // with a role and an error a script keeps it busy
 		n.silent = 0
 	case n.silent == 0:
 		n.silent = ev.SentAt

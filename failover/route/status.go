@@ -110,14 +110,18 @@ func (m *Machine) Degraded() []string {
 	return why
 }
 
-// Silence returns why a probe of the master that is served was not answered, and when it
-// was sent that was the first of those; "" if the last one was answered, or none is served.
+// Silence returns why a probe of the master that is served was not answered, or not as a
+// command wants to be, and when the first of those was sent; "" if the last one was
+// answered, or none is served.
 // It is no sign of a failover: a master that hangs may be back in a moment, and commands
 // wait for it meanwhile.
 func (m *Machine) Silence() (why string, since time.Duration) {
 	n := m.nodes[m.pair.addr]
 	if m.state != topology.Serving || n == nil || n.silent == 0 {
 		return "", 0
+	}
+	if n.last.Role == topology.RoleMaster {
+		return fmt.Sprintf("the master %s is busy: %s", m.pair.addr, n.last.Err), n.silent
 	}
 	return fmt.Sprintf("the master %s does not answer: %s", m.pair.addr, n.last.Err), n.silent
 }
