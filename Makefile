@@ -46,7 +46,10 @@ cover: ## measure test coverage into coverage.html
 	go tool cover -func=coverage.out | tail -n 1
 
 .PHONY: bench
-bench: ## measure beside direct, HAProxy and twemproxy, half an hour, into bench/results/latest.md
+bench: bench-cells bench-tls bench-values bench-subscribers ## the four below, one after the other: every row beside HAProxy, 50 minutes
+
+.PHONY: bench-cells
+bench-cells: ## measure beside direct, HAProxy and twemproxy, half an hour, into bench/results/latest.md
 	go run ./bench
 
 .PHONY: bench-short
