@@ -163,7 +163,7 @@ func closing(client net.Conn) context.Context {
 	return ctx
 }
 
-// neverDown is a down-after for drills without a failover: no stall of a busy
+// neverDown is a down-after for drills in which no node is lost: no stall of a busy
 // machine is that long.
 const neverDown = 30 * time.Second
 
@@ -194,7 +194,7 @@ func TestNaiveFollowerLoses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := runDrill(t, Options{Plan: plan, Proxies: []Starter{startRelay("naive", naive)}})
+	r := runDrill(t, Options{Plan: plan, DownAfter: neverDown, Proxies: []Starter{startRelay("naive", naive)}})
 	c := r.Rounds[0].Columns[0]
 	if r.Passed() || c.Lost.Stale == 0 || c.Registers.Illegal == 0 {
 		t.Errorf("verdict %s, lost %+v, registers %+v; want losses to a stale master, and registers that show them",
