@@ -124,7 +124,7 @@ func Catalogue() []Entry {
 		},
 		{
 			body: CertificateExpiringSoon{},
-			When: "A certificate that the sidecar depends on ends within `certificates.warning_threshold_days`. Once per certificate and role in `certificates.event_cooldown_seconds`.",
+			When: "A certificate that the sidecar depends on ends within `certificates.warning_threshold_days`. Once per certificate and role in `certificates.event_cooldown_seconds`, which is kept in memory: a restart tells it again.",
 			Do:   "Renew it. Changed files are noticed by themselves; nodes show theirs at the next connection.",
 		},
 		{

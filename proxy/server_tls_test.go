@@ -115,7 +115,7 @@ func TestServerOverTLS(t *testing.T) {
 // nobody else out, and are left when their time is over.
 func TestSlowAndGarbageHandshakes(t *testing.T) {
 	const handshakes = 5 * time.Second // longer than a busy machine needs for one
-	tr := useTransport(t, tls.VersionTLS13, evloop.DriverDefault)
+	useTransport(t, tls.VersionTLS13, evloop.DriverDefault)
 	log := new(syncBuffer)
 	r := startServer(t, redistest.Single(t, redistest.Options{}), func(o *Options) {
 		o.MaxClients, o.HandshakeTimeout, o.DrainTimeout = 50, handshakes, time.Minute
@@ -153,8 +153,16 @@ func TestSlowAndGarbageHandshakes(t *testing.T) {
 	if n := strings.Count(log.String(), "did not finish its tls handshake"); n != 1 {
 		t.Errorf("%d lines about them; want 1", n)
 	}
+}
 
-	// Past max-clients a handshake is not even begun.
+// Past max-clients a handshake is not even begun, and a drain waits for none of
+// those under way. No handshake times out meanwhile.
+func TestFullOfHandshakes(t *testing.T) {
+	tr := useTransport(t, tls.VersionTLS13, evloop.DriverDefault)
+	r := startServer(t, redistest.Single(t, redistest.Options{}), func(o *Options) {
+		o.MaxClients, o.HandshakeTimeout, o.DrainTimeout = 50, time.Hour, time.Hour
+		o.NodeTLS = nil
+	})
 	for range 50 {
 		dialRaw(t, "tcp", r.addr)
 	}
@@ -169,12 +177,8 @@ func TestSlowAndGarbageHandshakes(t *testing.T) {
 	if n := r.server.refusedTLS.Load(); n != 1 {
 		t.Errorf("%d refused; want 1", n)
 	}
-	stopped := time.Now()
-	if err := r.stop(); err != nil {
-		t.Error(err)
-	}
-	if took := time.Since(stopped); took > handshakes-time.Second {
-		t.Errorf("the drain took %v: it waited for handshakes", took)
+	if err := r.stop(); err != nil { // it gives up after testWait
+		t.Errorf("the drain waited for handshakes: %v", err)
 	}
 }
 

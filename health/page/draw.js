@@ -81,7 +81,7 @@ export function draw(container, m, id) {
   const tone = s.agreed ? "ok" : "bad";
   parts.push(svg("path", { d: `M0 ${y + 22}H${width}`, "stroke-dasharray": "2 4" }));
   parts.push(svg("text", { x: 2, y: y + 44, class: "kind" }, fit(`Sentinels: ${s.answering} of ${s.known} answer`, width)));
-  parts.push(svg("text", { x: 2, y: y + 61, class: tone }, fit(`${s.agreed ? "✓" : "✕"} ${s.support} name ${s.master || "no master"}, epoch ${s.epoch}`, width)));
+  parts.push(svg("text", { x: 2, y: y + 61, class: tone }, fit(`${s.agreed ? "✓" : "✕"} ${text.named(s)}`, width)));
   const seats = rows(s.views.length, width, y + 74, BOX + 10);
   s.views.forEach((v, i) => parts.push(box(seats[i].x, seats[i].y, seats[i].w, "Sentinel", v.sentinel, text.vote(v, s))));
   y = seats.length ? seats[seats.length - 1].y + BOX : y + 74;

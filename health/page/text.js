@@ -109,6 +109,12 @@ export function route(m) {
   return { tone: f.state === "serving" && tone === "warn" ? "ok" : tone, text };
 }
 
+// named tells whom how many Sentinels name.
+export function named(s) {
+  if (!s.answering || !s.master) return "nobody names a master";
+  return `${s.support} name${s.support === 1 ? "s" : ""} ${s.master}, epoch ${s.epoch}`;
+}
+
 // words tells the drawing of a group, a sentence each.
 export function words(m) {
   const f = m.status.failover;
@@ -119,7 +125,7 @@ export function words(m) {
   const others = replicas(f);
   for (const n of others) lines.push(`Replica ${n.addr}: ${with_(replicaState(n))}.`);
   if (!others.length) lines.push("No replica is known.");
-  lines.push(`${s.answering} of ${many(s.known, "Sentinel")} answer${s.answering === 1 ? "s" : ""}; ${s.support} name${s.support === 1 ? "s" : ""} ${s.master || "no master"}, epoch ${s.epoch}${s.agreed ? "" : ": no majority agrees"}.`);
+  lines.push(`${s.answering} of ${many(s.known, "Sentinel")} answer${s.answering === 1 ? "s" : ""}; ${named(s)}${s.agreed ? "" : ": no majority agrees"}.`);
   for (const v of s.views) lines.push(`Sentinel ${v.sentinel}: ${with_(vote(v, s))}.`);
   return lines;
 }

@@ -159,7 +159,7 @@ func certificateSettings() []setting {
 		{
 			flag: "certificates-event-cooldown-seconds", key: "certificates.event_cooldown_seconds", scope: ofProcess, kind: "count", def: "86400", live: true,
 			want:  "want a number of seconds from 1 to 2592000",
-			usage: "how long after an event of a certificate, in one role, the next of that kind comes",
+			usage: "how long after an event of a certificate, in one role, the next of that kind comes; kept in memory, so a restart tells again",
 			set:   seconds(func(t target) *time.Duration { return &t.Certificates.EventCooldown }),
 			show:  func(t target) string { return show(t.Certificates.EventCooldown) },
 		},

@@ -47,15 +47,30 @@ func healthy() (Options, Facts) {
 	return o, f
 }
 
-// serious returns the findings that are more than information, as "severity check subject".
-func serious(list []Finding) []string {
+// told is what a healthy group is told of, for people to know.
+var told = []string{"info down-after", "info sentinel-agreement"}
+
+// findings returns each as "severity check subject", without what a healthy group is told.
+func findings(list []Finding) []string {
 	var all []string
 	for _, f := range list {
-		if f.Severity > Info {
-			all = append(all, strings.TrimSpace(f.Severity.String()+" "+f.Check+" "+f.Subject))
+		if s := strings.TrimSpace(f.Severity.String() + " " + f.Check + " " + f.Subject); !slices.Contains(told, s) {
+			all = append(all, s)
 		}
 	}
 	return all
+}
+
+// A healthy group is told how long a failover takes, and on whom the Sentinels agree.
+func TestJudgeHealthy(t *testing.T) {
+	o, f := healthy()
+	var got []string
+	for _, one := range Judge(o, f, 30) {
+		got = append(got, strings.TrimSpace(one.Severity.String()+" "+one.Check+" "+one.Subject))
+	}
+	if !slices.Equal(got, told) {
+		t.Errorf("got %q; want %q", got, told)
+	}
 }
 
 // Each breaks a healthy group in one way; the findings that it must lead to, and no other.
@@ -82,11 +97,11 @@ func TestJudge(t *testing.T) {
 			for i := range f.Sentinels {
 				f.Sentinels[i].Others = 5
 			}
-		}, []string{"error sentinel-majority"}},
+		}, []string{"error sentinel-majority", "info sentinel-count"}},
 		"none answers": {func(_ *Options, f *Facts) {
 			f.Nodes = nil
 			f.Sentinels = []Sentinel{{Addr: "10.0.0.1:26379", Configured: true, Err: "refused"}}
-		}, []string{"error sentinel-majority", "warning sentinel-unreachable 10.0.0.1:26379"}},
+		}, []string{"error sentinel-majority", "warning sentinel-unreachable 10.0.0.1:26379", "info clock"}},
 		"unknown name": {func(_ *Options, f *Facts) {
 			f.Sentinels[0] = Sentinel{Addr: "10.0.0.1:26379", Configured: true, Unknown: true}
 		}, []string{"error sentinel-unknown-master 10.0.0.1:26379", "warning sentinel-spare"}},
@@ -104,7 +119,7 @@ func TestJudge(t *testing.T) {
 		"tilt": {func(_ *Options, f *Facts) { f.Sentinels[0].Tilt = true }, []string{"warning sentinel-tilt 10.0.0.1:26379"}},
 		"one configured": {func(_ *Options, f *Facts) {
 			f.Sentinels[1].Configured, f.Sentinels[2].Configured = false, false
-		}, []string{"warning sentinel-single"}},
+		}, []string{"warning sentinel-single", "info sentinel-not-configured 10.0.0.2:26379", "info sentinel-not-configured 10.0.0.3:26379"}},
 		"a sentinel's address": {func(_ *Options, f *Facts) {
 			f.Sentinels[0].Peers[0].Addr = "127.0.0.1:26379"
 			f.Sentinels = append(f.Sentinels, Sentinel{Addr: "127.0.0.1:26379", Err: "refused"})
@@ -175,7 +190,7 @@ func TestJudge(t *testing.T) {
 		"polling":          {func(_ *Options, f *Facts) { f.Sentinels[0].Denied = []string{"+psubscribe"} }, []string{"warning rights-sentinel 10.0.0.1:26379"}},
 		"sentinel rights":  {func(_ *Options, f *Facts) { f.Sentinels[0].Denied = []string{"+sentinel|replicas"} }, []string{"error rights-sentinel 10.0.0.1:26379"}},
 		"orders":           {func(_ *Options, f *Facts) { f.Sentinels[0].Denied = []string{"+sentinel|failover"} }, []string{"warning rights-sentinel 10.0.0.1:26379"}},
-		"minimal account":  {func(_ *Options, f *Facts) { f.Nodes[0].Denied = []string{"+info", "+config|get", "+command"} }, nil},
+		"minimal account":  {func(_ *Options, f *Facts) { f.Nodes[0].Denied = []string{"+info", "+config|get", "+command"} }, []string{"info not-seen 10.0.1.1:6379", "info rights-redis 10.0.1.1:6379"}},
 		"no right to role": {func(_ *Options, f *Facts) { f.Nodes[0].Denied = []string{"+role"} }, []string{"error rights-redis 10.0.1.1:6379"}},
 		"no right to demote": {func(o *Options, f *Facts) {
 			o.Master.Demote, f.Nodes[2].Denied = config.DemoteAuto, []string{"+replicaof"}
@@ -199,19 +214,46 @@ func TestJudge(t *testing.T) {
 			for i := range f.Sentinels {
 				f.Sentinels[i].Clock = Clock{}
 			}
-		}, nil},
+		}, []string{"info clock"}},
 		"certificates": {func(_ *Options, f *Facts) {
 			end := func(d time.Duration) *x509.Certificate { return &x509.Certificate{NotAfter: f.At.Add(d)} }
 			f.Chains = []Chain{{"10.0.1.1:6379", []*x509.Certificate{end(1000 * time.Hour), end(240 * time.Hour)}}, {"10.0.1.2:6379", []*x509.Certificate{end(10000 * time.Hour)}}}
 			f.Files = []File{{Leg: "tls", Path: "/crt", Ends: f.At.Add(-time.Hour)}, {Leg: "tls", Path: "/key", Err: "is no key"}}
-		}, []string{"error tls-expiry /crt", "error tls-file /key", "warning tls-expiry 10.0.1.1:6379"}},
+		}, []string{"error tls-expiry /crt", "error tls-file /key", "warning tls-expiry 10.0.1.1:6379", "info tls-expiry 10.0.1.2:6379"}},
+		"the master is a replica": {func(_ *Options, f *Facts) {
+			f.Nodes[0].Role, f.Nodes[0].Master, f.Nodes[0].LinkUp = topology.RoleReplica, "10.0.1.2:6379", true
+		}, []string{"error master-role 10.0.1.1:6379"}},
+		"two sentinels": {func(_ *Options, f *Facts) {
+			f.Sentinels = f.Sentinels[:2]
+			for i := range f.Sentinels {
+				f.Sentinels[i].Others, f.Sentinels[i].Peers = 1, []Entry{{Addr: f.Sentinels[1-i].Addr}}
+			}
+		}, []string{"warning sentinel-count"}},
+		"four sentinels": {func(_ *Options, f *Facts) {
+			fourth := f.Sentinels[2]
+			fourth.Addr = "10.0.0.4:26379"
+			f.Sentinels = append(f.Sentinels, fourth)
+			for i := range f.Sentinels {
+				f.Sentinels[i].Others = 3
+			}
+		}, []string{"info sentinel-count"}},
+		"one is not configured": {func(_ *Options, f *Facts) { f.Sentinels[2].Configured = false }, []string{"info sentinel-not-configured 10.0.0.3:26379"}},
+		"some are never promoted": {func(_ *Options, f *Facts) {
+			for i := range f.Sentinels {
+				f.Sentinels[i].Replicas[0].Priority = 0
+			}
+		}, []string{"info replica-priority"}},
+		"no hold": {func(o *Options, _ *Facts) { o.Master.Hold.Timeout = config.Wait{} }, []string{"info hold-timeout"}},
+		"nothing to see": {func(_ *Options, f *Facts) {
+			f.Nodes[1].Denied = []string{"+info", "+config|get", "+time"}
+		}, []string{"info not-seen 10.0.1.2:6379"}},
 		"late": {func(_ *Options, f *Facts) { f.Late = true }, []string{"warning deadline"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, f := healthy()
 			tt.breaks(&o, &f)
 			list := Judge(o, f, 30)
-			if got := serious(list); !slices.Equal(got, tt.want) {
+			if got := findings(list); !slices.Equal(got, tt.want) {
 				t.Errorf("got %q; want %q", got, tt.want)
 			}
 			for _, one := range list {

@@ -295,11 +295,7 @@ func TestCache(t *testing.T) {
 
 // On a real Redis: the first key, a reload over pub/sub, and windows that end.
 func TestOnRedis(t *testing.T) {
-	g := redistest.New(t, redistest.Options{})
-	master, err := g.Master(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	master := redistest.Single(t, redistest.Options{})
 	do := func(args ...any) {
 		t.Helper()
 		if _, err := master.Do(t.Context(), args...); err != nil {
