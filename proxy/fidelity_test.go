@@ -433,3 +433,20 @@ func TestSubscribeBehindAMultiThatIsRefused(t *testing.T) {
 		t.Errorf("%d subscriptions and %d commands under way, %d replies to come; want none", c.s.subCalls, c.s.inflight, c.s.due)
 	}
 }
+
+// Behind a paused write, on the same connection, it would wait for the end of the pause.
+func TestUnpausePassesAPausedWrite(t *testing.T) {
+	r := serving(t)
+	c, d := r.client(), r.client()
+	b := warm(r, c)
+	c.send("SET a 1")
+	b.expect("SET a 1")
+	d.send("CLIENT UNPAUSE")
+	o := r.ownBackend()
+	o.expect("CLIENT UNPAUSE")
+	o.reply("+OK\r\n")
+	d.expect("+OK\r\n")
+	if d.s.own != nil {
+		t.Error("it keeps its connection")
+	}
+}
