@@ -2,9 +2,10 @@ package endpoint
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
 )
 
 // version is the Redis whose answers are copied.
@@ -18,6 +19,13 @@ const (
 	longName = "ERR Client names cannot be longer than 1024 bytes. (sentinelproxy)"
 	noUser   = "WRONGPASS invalid username-password pair or user is disabled."
 )
+
+const notInteger = "ERR value is not an integer or out of range"
+
+func isInteger(s string) bool {
+	_, ok := resp.ParseInt(s)
+	return ok
+}
 
 const badName = "ERR Client names cannot contain spaces, newlines or special characters."
 
@@ -44,8 +52,8 @@ func (s *session) hello(r *reply, args []string) {
 	resp3 := s.resp3
 	rest := args[1:]
 	if len(rest) > 0 {
-		n, err := strconv.Atoi(rest[0])
-		if err != nil {
+		n, ok := resp.ParseInt(rest[0])
+		if !ok {
 			r.err("ERR Protocol version is not an integer or out of range")
 			return
 		}
@@ -188,6 +196,9 @@ func (s *session) track(r *reply, args []string) {
 		case opt == "optin" || opt == "optout" || opt == "bcast":
 			mode = opt
 		case opt == "noloop":
+		case opt == "redirect" && len(rest) > 1 && !isInteger(rest[1]):
+			r.err(notInteger)
+			return
 		case (opt == "prefix" || opt == "redirect") && len(rest) > 1:
 			rest = rest[1:]
 		default:

@@ -221,7 +221,7 @@ func killFilter(args [][]byte) (want func(*session) bool, probe []byte, skipMe b
 		case "id":
 			ids := make(map[int64]bool)
 			for j := first; j < i; j++ {
-				if n, err := strconv.ParseInt(string(args[j]), 10, 64); err == nil && n > 0 {
+				if n, ok := resp.ParseInt(args[j]); ok && n > 0 {
 					ids[n] = true
 					words[j], hasID = []byte(noClient), true
 				}
@@ -238,7 +238,7 @@ func killFilter(args [][]byte) (want func(*session) bool, probe []byte, skipMe b
 		case "skipme":
 			skipMe = !equalFold(v, "no")
 		case "maxage":
-			n, _ := strconv.ParseInt(v, 10, 64)
+			n, _ := resp.ParseInt(v)
 			tests[filter] = func(o *session) bool { return int64((o.w.loopNow()-o.born)/time.Second) >= n }
 		default: // Redis has said that it knows it: it may mean less than it seems
 			tests[filter] = func(*session) bool { return false }
@@ -258,8 +258,8 @@ func killFilter(args [][]byte) (want func(*session) bool, probe []byte, skipMe b
 }
 
 func isInteger(b []byte) bool {
-	_, err := strconv.ParseInt(string(b), 10, 64)
-	return err == nil
+	_, ok := resp.ParseInt(b)
+	return ok
 }
 
 // kill ends the clients that want picks. The one that asks gets its answer first.
@@ -294,9 +294,9 @@ func (s *session) clientUnblock(frame []byte) bool {
 	if len(args) < 3 {
 		return s.wrongArgs("client|unblock")
 	}
-	id, err := strconv.ParseInt(string(args[2]), 10, 64)
+	id, ok := resp.ParseInt(args[2])
 	probe := slices.Clone(args)
-	if err == nil {
+	if ok {
 		probe[2] = []byte(noClient)
 	}
 	reason := "TIMEOUT"

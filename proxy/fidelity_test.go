@@ -450,3 +450,26 @@ func TestUnpausePassesAPausedWrite(t *testing.T) {
 		t.Error("it keeps its connection")
 	}
 }
+
+// Redis takes an integer only as it would write it.
+func TestIntegersAreRedisOwn(t *testing.T) {
+	const bad, badID = "-ERR value is not an integer or out of range\r\n", "-ERR client-id should be greater than 0\r\n"
+	for _, n := range []string{"05", "+5", "-0"} {
+		r := serving(t)
+		c := r.client()
+		b := warm(r, c)
+		c.send("HELLO " + n)
+		c.expect("-ERR Protocol version is not an integer or out of range\r\n")
+		for cmd, said := range map[string]string{"SELECT " + n: bad, "CLIENT UNBLOCK " + n: bad, "CLIENT KILL ID " + n: badID} {
+			c.send(cmd)
+			b.expect(cmd)
+			b.reply(said)
+			c.expect(said)
+		}
+		c.send("CLIENT TRACKING ON REDIRECT " + n)
+		o := r.ownBackend()
+		o.expect("CLIENT TRACKING ON REDIRECT " + n)
+		o.reply(bad)
+		c.expect(bad)
+	}
+}

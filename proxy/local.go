@@ -112,12 +112,12 @@ func (s *session) selectDB(frame []byte) bool {
 	if len(args) != 2 {
 		return s.wrongArgs("select")
 	}
-	db, err := strconv.Atoi(string(args[1]))
-	if err != nil {
+	db, ok := resp.ParseInt(args[1])
+	if !ok || int64(int32(db)) != db {
 		return s.ask(frame, frame, func() { s.replyError("ERR value is not an integer or out of range") })
 	}
 	who := s.who
-	who.db = db
+	who.db = int(db)
 	if s.movesOwn() {
 		return s.moveOwn(frame, who, frame, nil)
 	}
@@ -256,8 +256,8 @@ func (s *session) hello(frame []byte) bool {
 	args := resp.Args(nil, frame)[1:]
 	proto := s.who.proto
 	if len(args) > 0 {
-		v, err := strconv.Atoi(string(args[0]))
-		if err != nil {
+		v, ok := resp.ParseInt(args[0])
+		if !ok {
 			s.replyError("ERR Protocol version is not an integer or out of range")
 			return true
 		}
@@ -265,7 +265,7 @@ func (s *session) hello(frame []byte) bool {
 			s.replyError("NOPROTO unsupported protocol version")
 			return true
 		}
-		proto = v
+		proto = int(v)
 		args = args[1:]
 	}
 	var user, pass, name []byte

@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
@@ -112,8 +111,8 @@ func (s *session) takeEffect(p *pipe, q *queuedEffect, who *identity) int {
 	}
 	switch q.cmd.name {
 	case "SELECT":
-		if db, err := strconv.Atoi(string(args[1])); err == nil && db >= 0 {
-			who.db = db
+		if db, ok := resp.ParseInt(args[1]); ok && db >= 0 {
+			who.db = int(db)
 		}
 	case "CLIENT|SETNAME":
 		s.name, p.name = string(args[2]), string(args[2])
@@ -121,7 +120,8 @@ func (s *session) takeEffect(p *pipe, q *queuedEffect, who *identity) int {
 		s.queuedLogin(args[1:], who)
 	case "HELLO":
 		if len(args) > 1 {
-			who.proto, _ = strconv.Atoi(string(args[1]))
+			proto, _ := resp.ParseInt(args[1])
+			who.proto = int(proto)
 			args = args[2:]
 		}
 		for len(args) > 1 {

@@ -32,7 +32,7 @@ func redirectOf(args [][]byte) (id int64, at int) {
 		switch word := string(args[i]); {
 		case equalFold(word, "redirect"):
 			id, at = 0, i+1
-			if n, err := strconv.ParseInt(string(args[i+1]), 10, 64); err == nil && n > 0 {
+			if n, ok := resp.ParseInt(args[i+1]); ok && n > 0 {
 				id = n
 			}
 			i++
