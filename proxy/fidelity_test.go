@@ -473,3 +473,19 @@ func TestIntegersAreRedisOwn(t *testing.T) {
 		c.expect(bad)
 	}
 }
+
+func TestHelloBeforeLoginInTheWordsOfItsVersion(t *testing.T) {
+	const text = "-NOAUTH HELLO must be called …\r\n"
+	r := serving(t)
+	c := r.client()
+	c.send("HELLO 3")
+	r.accept().reply(text)
+	c.expect(text)
+	for version, form := range map[string]string{
+		"6.2.14": "HELLO AUTH", "7.0.15": "HELLO AUTH", "7.2.0": "HELLO <proto> AUTH", "8.0.2": "HELLO <proto> AUTH", "255.255.255": "HELLO <proto> AUTH",
+	} {
+		if got := noAuthHello(version); !strings.Contains(got, "otherwise the "+form+" <user>") {
+			t.Errorf("Redis %s: %s", version, got)
+		}
+	}
+}

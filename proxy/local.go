@@ -309,11 +309,9 @@ func (s *session) hello(frame []byte) bool {
 		s.replyError("WRONGPASS invalid username-password pair or user is disabled.")
 		return true
 	}
-	if s.refusal != "" && s.w.opts.Auth == AuthPassthrough && s.who.user == "" {
+	if s.w.opts.Auth == AuthPassthrough && s.who.user == "" && strings.HasPrefix(s.refusal, "NOAUTH") {
+		s.replyError(s.refusal) // it was HELLO by which we came to know, too
 		s.refusal = ""
-		s.replyError("NOAUTH HELLO must be called with the client already authenticated, otherwise the " +
-			"HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and " +
-			"select the RESP protocol version at the same time")
 		return true
 	}
 	who := s.who
@@ -373,6 +371,25 @@ func (s *session) helloReply(p *pipe) []byte {
 }
 
 const errNoAuth = "NOAUTH Authentication required."
+
+// noAuthHello is what a Redis of that version says to the HELLO of a client that must log in.
+func noAuthHello(version string) string {
+	form := "HELLO <proto> AUTH"
+	if before72(version) {
+		form = "HELLO AUTH"
+	}
+	return "NOAUTH HELLO must be called with the client already authenticated, otherwise the " + form +
+		" <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
+}
+
+// before72 reports whether a version, as HELLO tells it, is older than Redis 7.2.
+func before72(version string) bool {
+	first, rest, _ := strings.Cut(version, ".")
+	second, _, _ := strings.Cut(rest, ".")
+	major, _ := resp.ParseInt(first)
+	minor, _ := resp.ParseInt(second)
+	return major < 7 || major == 7 && minor < 2
+}
 
 const errClientName = "ERR Client names cannot contain spaces, newlines or special characters."
 

@@ -98,19 +98,43 @@ func TestSameAsRedis(t *testing.T) {
 			r := startServer(t, node, func(o *Options) { o.Dedicated = dedicated })
 			d := differ{tb: t, node: node, proxy: r.addr}
 			for what, said := range sameAsRedis() {
-				said += "QUIT\r\n"
-				d.clean()
-				want := d.send(string(node.Addr()), []byte(said), []int{len(said)})
-				d.clean()
-				got := d.send(r.addr, []byte(said), []int{len(said)})
-				want, got = helloID.ReplaceAll(want, []byte("$1:0")), helloID.ReplaceAll(got, []byte("$1:0"))
-				if string(want) != string(got) {
-					at := 0
-					for at < min(len(want), len(got)) && want[at] == got[at] {
-						at++
-					}
-					t.Errorf("%s:\nRedis says   %s\nthe sidecar  %s", what, tail(want, at), tail(got, at))
-				}
+				d.same(what, said+"QUIT\r\n", d.clean)
+			}
+		})
+	}
+}
+
+// same sends one connection's bytes both ways, and compares byte by byte.
+func (d *differ) same(what, said string, clean func()) {
+	d.tb.Helper()
+	clean()
+	want := d.send(string(d.node.Addr()), []byte(said), []int{len(said)})
+	clean()
+	got := d.send(d.proxy, []byte(said), []int{len(said)})
+	want, got = helloID.ReplaceAll(want, []byte("$1:0")), helloID.ReplaceAll(got, []byte("$1:0"))
+	if string(want) == string(got) {
+		return
+	}
+	at := 0
+	for at < min(len(want), len(got)) && want[at] == got[at] {
+		at++
+	}
+	d.tb.Errorf("%s:\nRedis says   %s\nthe sidecar  %s", what, tail(want, at), tail(got, at))
+}
+
+// Where a login is demanded.
+func TestSameAsRedisBeforeLogin(t *testing.T) {
+	node := redistest.Single(t, redistest.Options{Password: "secret"})
+	for name, dedicated := range map[string]bool{"multiplexed": false, "dedicated": true} {
+		t.Run(name, func(t *testing.T) {
+			r := startServer(t, node, func(o *Options) { o.Dedicated = dedicated })
+			d := differ{tb: t, node: node, proxy: r.addr}
+			for _, said := range []string{
+				"PING\r\nHELLO\r\nHELLO 3\r\nHELLO 2\r\nHELLO 4\r\n",
+				"EXEC\r\nMULTI\r\nGET a\r\nEXEC\r\nexec\r\nDISCARD\r\nWATCH a\r\n",
+				"RESET\r\nSELECT 1\r\nSUBSCRIBE x\r\nBLPOP q 0\r\nEXEC\r\n",
+			} {
+				d.same(said, said+"AUTH secret\r\nEXEC\r\nPING\r\nQUIT\r\n", func() {})
 			}
 		})
 	}
