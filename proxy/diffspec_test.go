@@ -115,6 +115,7 @@ type diffGen struct {
 	moved   bool // SELECT was called: not every user may follow
 	exact   bool // only commands whose replies can be compared byte by byte
 	scripts []string
+	then    [][]string // what comes next
 }
 
 func (g *diffGen) pick(words ...string) string { return words[g.IntN(len(words))] }
@@ -318,6 +319,9 @@ func (g *diffGen) next() diffCmd {
 	for {
 		var c diffCmd
 		switch {
+		case len(g.then) > 0:
+			c = diffCmd{words: g.then[0]}
+			g.then = g.then[1:]
 		case g.one(4):
 			c = diffCmd{words: g.byHand()}
 		case g.one(40):
@@ -408,6 +412,15 @@ func (g *diffGen) byHand() []string {
 	case 20:
 		if g.tx { // its id and what it says are the connection's
 			return []string{"PING"}
+		}
+		if g.one(3) { // before 7.2 those before the wrong one have an effect
+			options := g.pick("SETNAME her", "AUTH default x", "SETNAME her AUTH nosuch x", "SETNAME her AUTH default x")
+			if !g.exact && !g.moved && g.one(3) {
+				options = g.pick("AUTH limited secret", "AUTH limited secret AUTH default x", "SETNAME her AUTH limited secret SETNAME him")
+			}
+			options = "3 " + options + g.pick(" FOO", " SETNAME", " AUTH limited wrong", "")
+			g.then = [][]string{{"CLIENT", "GETNAME"}, {"ACL", "WHOAMI"}}
+			return append([]string{"HELLO"}, strings.Fields(options)...)
 		}
 		return append([]string{"HELLO"}, strings.Fields(g.pick("", "2", "3", "2 SETNAME me", "3 AUTH default x", "3 AUTH nosuch x", "4", "1", "x", "03", "+3",
 			"3 SETNAME", "2 AUTH x", "2 FOO", "99999999999999999999"))...)

@@ -489,3 +489,35 @@ func TestHelloBeforeLoginInTheWordsOfItsVersion(t *testing.T) {
 		}
 	}
 }
+
+// Before Redis 7.2 what stands before a mistake in HELLO has its effect.
+func TestHelloOptionByOption(t *testing.T) {
+	for version, whole := range map[string]bool{"7.0.15": false, "7.2.00": true} {
+		r := serving(t)
+		c := r.client()
+		c.send("GET a")
+		b := r.accept()
+		b.expect("HELLO 2")
+		b.reply(strings.Replace(helloMaster, "7.0.15", version, 1))
+		b.expect("GET a")
+		b.reply("$-1\r\n")
+		c.wire.got = nil
+		c.send("HELLO 3 SETNAME foo FOO")
+		c.expectError("ERR", "Syntax error in HELLO option 'FOO'")
+		if named := c.s.name == "foo"; named == whole || c.s.who.proto != 2 {
+			t.Errorf("Redis %s: name %q, protocol %d", version, c.s.name, c.s.who.proto)
+		}
+		c.send("HELLO 3 AUTH ann pw SETNAME bar FOO")
+		if !whole {
+			p := r.accept()
+			p.expect("HELLO 2 AUTH ann pw")
+			p.reply(helloMaster)
+			p.expect("AUTH ann pw")
+			p.reply("+OK\r\n")
+		}
+		c.expectError("ERR", "Syntax error in HELLO option 'FOO'")
+		if changed := c.s.name == "bar" && c.s.who.user == "ann"; changed == whole || c.s.who.proto != 2 {
+			t.Errorf("Redis %s: name %q, it is %+v", version, c.s.name, c.s.who)
+		}
+	}
+}

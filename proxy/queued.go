@@ -48,6 +48,9 @@ func (s *session) executed(p *pipe, e *entry, reply []byte) {
 		before, unqueued := slices.BinarySearch(t.unqueued, q.at)
 		at := q.at + total - len(v.Elem) - before
 		if unqueued || at < len(said) && said[at].Type == '-' {
+			if !unqueued && q.cmd.name == "HELLO" && !s.w.wholeHello && resp.Count(q.frame) > 2 {
+				s.forgot = true // its first options may have taken effect
+			}
 			continue
 		}
 		total += s.takeEffect(p, &q, &who) - 1

@@ -14,6 +14,20 @@ func sameAsRedis() map[string]string {
 	many := strings.Repeat("$1\r\na\r\n", 5000)
 	nullBytes := frames("CLIENT REPLY skip\x00x", "ECHO skipped", "ECHO a", "CLIENT REPLY OFF\x00", "ECHO off", "CLIENT REPLY on\x00",
 		"CLIENT REPLY x\x00on", "CLIENT SETNAME a\x00b", "XREAD BLOCK\x00 10 STREAMS s $", "ECHO end")
+	var helloOptions string
+	for _, options := range []string{
+		"SETNAME foo FOO", "SETNAME x AUTH nosuch bar", "SETNAME y SETNAME \"a b\"", "SETNAME z SETNAME", "AUTH joe p FOO", "AUTH joe p SETNAME",
+		"AUTH joe p SETNAME \"a b\"", "AUTH joe p SETNAME n FOO", "AUTH joe p AUTH joe bad", "AUTH joe p SETNAME m AUTH ann q FOO",
+		"AUTH joe bad SETNAME o", "SETNAME a AUTH joe p SETNAME b AUTH ann q SETNAME c", "AUTH ann q AUTH joe p AUTH nosuch x SETNAME d",
+		"AUTH joe p SETNAME n AUTH joe bad AUTH ann q",
+	} {
+		const ask = "CLIENT GETNAME\r\nACL WHOAMI\r\nHGETALL none\r\n"
+		for _, state := range []string{"", "WATCH k\r\n", "CLIENT REPLY SKIP\r\n"} {
+			helloOptions += "RESET\r\n" + state + "HELLO 3 " + options + "\r\n" + ask
+		}
+	}
+	helloOptions = "ACL SETUSER joe reset on >p +@all ~*\r\nACL SETUSER ann reset on >q +@all ~*\r\n" + helloOptions +
+		"RESET\r\nACL DELUSER joe ann\r\n"
 	return map[string]string{
 		"negative bulk length":         "*2\r\n$3\r\nGET\r\n$-5\r\n",
 		"bulk length that is no one":   "*2\r\n$3\r\nGET\r\n$blabla\r\n",
@@ -35,6 +49,7 @@ func sameAsRedis() map[string]string {
 		"unknown with odd bytes":       "*2\r\n$4\r\nno\r\n\r\n$3\r\na\r\n\r\n",
 		"unknown subcommand":           "CLIENT NOSUCH\r\nCONFIG nosuch x\r\nOBJECT\r\nXINFO NOSUCH a b\r\nclient\r\nMEMORY FOO\r\nFUNCTION x\r\n",
 		"HELLO":                        "HELLO 5\r\nHELLO x\r\nHELLO 3 AUTH\r\nHELLO 3 FOO\r\nHELLO 3 SETNAME\r\nHELLO 3 SETNAME \"a b\"\r\nHELLO 3 AUTH nosuch x\r\n",
+		"HELLO option by option":       helloOptions,
 		"RESET anywhere":               "RESET\r\nMULTI\r\nSET a 1\r\nRESET\r\nEXEC\r\nSUBSCRIBE c\r\nRESET\r\nGET a\r\nHELLO 3\r\nRESET\r\nHGETALL x\r\nWATCH a\r\nRESET\r\n",
 		"RESET of a name":              "CLIENT SETNAME n\r\nSELECT 3\r\nSET k 1\r\nRESET\r\nCLIENT GETNAME\r\nGET k\r\nCLIENT REPLY OFF\r\nRESET\r\nPING\r\n",
 		"QUIT in MULTI":                "MULTI\r\nQUIT\r\nPING\r\n",
