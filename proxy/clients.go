@@ -164,6 +164,7 @@ func (s *session) flags() string {
 		{s.tx.active, 'x'},
 		{s.blocking, 'b'},
 		{tracks, 't'},
+		{tracks && s.broken, 'R'},
 		{s.txBroken(), 'd'},
 		{s.conn.RemoteAddr() == "unix", 'U'},
 	} {

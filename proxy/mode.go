@@ -17,6 +17,7 @@ type mode struct {
 
 	sticky bool // keeps its own pipe until RESET
 	target bool // others have redirected their CLIENT TRACKING to its own pipe
+	broken bool // Redis has told that its own CLIENT TRACKING goes to a client that is gone
 	// stickyCalls counts commands under way that make it so unless they fail: one
 	// that Redis does not know has changed nothing.
 	stickyCalls int
@@ -493,6 +494,7 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 		s.stickyCalls--
 		s.sticky = s.sticky || reply[0] != '-' && e.cmd != s.w.cmds.unknown // which is a doubt
 		s.settleSetup(e.cmd, reply[0] != '-')
+		s.broken = s.broken && (reply[0] == '-' || e.cmd.name != "CLIENT|TRACKING")
 		if reply[0] != '-' && s.unsure == 0 {
 			s.setup = s.w.cmds.inForce(s.setup)
 		}

@@ -495,7 +495,7 @@ var errUnasked = errors.New("a reply came that nobody had asked for")
 // must serve nobody any more.
 func (p *pipe) unasked(reply []byte) {
 	if p.owner != nil && !p.owner.closed {
-		p.owner.reply(reply)
+		p.owner.reply(p.owner.redirectBroken(reply))
 		p.rest(p.owner)
 		return
 	}

@@ -142,6 +142,7 @@ func (s *session) takeEffect(p *pipe, q *queuedEffect, who *identity) int {
 			return s.queuedSubscribe(q.cmd.name, args[1:])
 		}
 		s.remember(q.frame, q.cmd, 0)
+		s.broken = s.broken && q.cmd.name != "CLIENT|TRACKING"
 	}
 	return 1
 }
@@ -216,7 +217,7 @@ func (s *session) takesMore(p *pipe, frame []byte) bool {
 		return false
 	}
 	if v, _, err := resp.Decode(frame); err == nil && message(v) {
-		s.reply(frame)
+		s.reply(s.redirectBroken(frame))
 		return true
 	}
 	if !s.dueMuted || frame[0] == '>' {

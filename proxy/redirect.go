@@ -160,3 +160,18 @@ func (s *session) tellRedirect(_ *pipe, frame []byte, cmd *command) {
 		s.resume()
 	})
 }
+
+// redirectBroken returns a push as the session's client is to get it: in one by which Redis
+// says that whoever got its invalidations is gone, the id is that which the client knows.
+func (s *session) redirectBroken(push []byte) []byte {
+	const before = ">2\r\n$21\r\ntracking-redir-broken\r\n:"
+	if !bytes.HasPrefix(push, []byte(before)) {
+		return push
+	}
+	s.broken = true
+	_, id := s.tracking()
+	if id == 0 || s.w.opts.Dedicated {
+		return push
+	}
+	return resp.AppendInt([]byte(before[:len(before)-1]), id)
+}
