@@ -72,6 +72,7 @@ type transaction struct {
 	// lostEffect says that a command behind those in effects changes its connection too.
 	lostEffect bool
 	unqueued   []int // places of commands that were refused, such as another MULTI
+	notQueued  int   // how many they are, also past maxUnqueued
 }
 
 // txLogLimit bounds a recording; a longer transaction is aborted if its
@@ -437,8 +438,11 @@ const (
 func (s *session) replied(p *pipe, e entry, reply []byte) {
 	if e.meta&metaTx != 0 {
 		s.tx.answered++
-		if reply[0] == '-' && s.tx.answered > 1 && len(s.tx.unqueued) < maxUnqueued {
-			s.tx.unqueued = append(s.tx.unqueued, s.tx.answered-2)
+		if reply[0] == '-' && s.tx.answered > 1 {
+			s.tx.notQueued++
+			if len(s.tx.unqueued) < maxUnqueued {
+				s.tx.unqueued = append(s.tx.unqueued, s.tx.answered-2)
+			}
 		}
 		if e.cmd.class == classMulti && reply[0] == '-' && s.tx.answered == 1 {
 			if s.tx.void = s.tx.len() > 1; !s.tx.void {

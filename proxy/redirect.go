@@ -15,14 +15,33 @@ import (
 // tracking returns whether the session has CLIENT TRACKING on, and the id that its
 // last call redirects to; 0 if to none.
 func (s *session) tracking() (on bool, redirect int64) {
+	args := s.lastTracking()
+	redirect, _ = redirectOf(args)
+	return len(args) > 2 && equalFold(string(args[2]), "on"), redirect
+}
+
+// lastTracking returns the words of the session's last CLIENT TRACKING; nil for none.
+func (s *session) lastTracking() [][]byte {
 	for _, f := range slices.Backward(s.setup) {
 		if s.w.cmds.find(f).name == "CLIENT|TRACKING" {
-			args := resp.Args(nil, f)
-			redirect, _ = redirectOf(args)
-			return len(args) > 2 && equalFold(string(args[2]), "on"), redirect
+			return resp.Args(nil, f)
 		}
 	}
-	return false, 0
+	return nil
+}
+
+// broadcasts reports whether the session's tracking is by prefixes: BCAST.
+func (s *session) broadcasts() bool {
+	args := s.lastTracking()
+	for i := 3; i < len(args); i++ {
+		switch word := string(args[i]); {
+		case equalFold(word, "bcast"):
+			return true
+		case equalFold(word, "redirect"), equalFold(word, "prefix"):
+			i++
+		}
+	}
+	return false
 }
 
 // redirectOf finds the id in the arguments of CLIENT TRACKING ON, and its place; 0

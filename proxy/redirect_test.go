@@ -89,7 +89,7 @@ func TestClientThatRedirectsEndsWithItsConnection(t *testing.T) {
 	o.expect("CLIENT TRACKING ON BCAST REDIRECT 77 PREFIX redirect")
 	o.reply("+OK\r\n")
 	c.expect("+OK\r\n")
-	if got := c.s.line(0); !strings.Contains(got, " flags=t ") || !strings.Contains(got, " redir=1 ") {
+	if got := c.s.line(0); !strings.Contains(got, " flags=tB ") || !strings.Contains(got, " redir=1 ") {
 		t.Errorf("its line is %q", got)
 	}
 	r.serve(nodeB, 2)
