@@ -67,6 +67,7 @@ type transaction struct {
 	ending   bool   // EXEC or DISCARD is under way
 	flushes  bool   // SCRIPT FLUSH is among them
 	admits   bool   // what may change whom Redis lets in is among them
+	replies  bool   // CLIENT REPLY is among them
 	void     bool   // MULTI was refused: what is under way behind it is not queued
 	effects  []queuedEffect
 	// lostEffect says that a command behind those in effects changes its connection too.
@@ -282,7 +283,7 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 			frame = p.unmark(frame, cmd)
 			m |= metaCursor
 		} else {
-			s.tx.record(frame)
+			s.tx.record(answering(frame, cmd))
 		}
 		m = m&^metaWrite | metaTx
 		switch c := cmd.class; {
@@ -295,6 +296,8 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 		case c == classSticky, c == classLocal, c == classSubscribe: // what it does to the connection takes effect at EXEC
 			s.sticky = true
 			s.tx.noteQueued(frame, cmd)
+			s.tx.replies = s.tx.replies || cmd.name == "CLIENT|REPLY"
+			frame = answering(frame, cmd)
 		}
 	}
 	p.send(s, frame, cmd, m)

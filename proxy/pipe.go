@@ -451,6 +451,7 @@ func (p *pipe) deliver(reply []byte, t trust) {
 		return
 	}
 	switch {
+	case e.meta&metaOrder != 0 && s.tx.replies && t == trusted && s.replyInParts(&e, reply):
 	case e.meta&metaSilent != 0:
 	case t != trusted && s.withholds(&e, reply, t):
 		s.withhold(p, &e, reply, t)
