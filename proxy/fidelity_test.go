@@ -521,3 +521,16 @@ func TestHelloOptionByOption(t *testing.T) {
 		}
 	}
 }
+
+// Redis 7.0 would leave the connection open, and deaf.
+func TestQuitThatIsNotAnswered(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	c.send("CLIENT REPLY OFF", "QUIT")
+	b.mayReply()
+	c.expect("")
+	if !c.wire.closed {
+		t.Error("it stays open")
+	}
+}
