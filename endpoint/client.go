@@ -63,27 +63,26 @@ func (s *session) hello(r *reply, args []string) {
 		}
 		resp3, rest = n == 3, rest[1:]
 	}
-	user, name := s.user, s.name
-	for len(rest) > 0 {
+	for len(rest) > 0 { // each has its effect whatever is wrong behind it, as with Redis 7.0
 		switch opt := strings.ToUpper(rest[0]); {
 		case opt == "AUTH" && len(rest) >= 3:
 			if len(rest[1]) > maxName {
 				r.err(noUser)
 				return
 			}
-			user, rest = rest[1], rest[3:]
+			s.user, rest = rest[1], rest[3:]
 		case opt == "SETNAME" && len(rest) >= 2:
 			if bad := nameError(rest[1]); bad != "" {
 				r.err(bad)
 				return
 			}
-			name, rest = rest[1], rest[2:]
+			s.name, rest = rest[1], rest[2:]
 		default:
 			r.err("ERR Syntax error in HELLO option '" + rest[0] + "'")
 			return
 		}
 	}
-	s.user, s.name, s.resp3, r.resp3 = user, name, resp3, resp3
+	s.resp3, r.resp3 = resp3, resp3
 	r.dict(6)
 	r.bulks([]string{"server", "redis", "version", version, "proto"})
 	r.integer(s.protocol())

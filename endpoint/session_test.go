@@ -47,6 +47,8 @@ func TestReplies(t *testing.T) {
 		{"HELLO +3", "-ERR Protocol version is not an integer or out of range", ""},
 		{"CLIENT TRACKING ON REDIRECT +5", "-ERR value is not an integer or out of range", ""},
 		{"HELLO x", "-ERR Protocol version is not an integer or out of range", ""},
+		{"HELLO 3 SETNAME me AUTH app secret FOO;CLIENT GETNAME", "$2 me", ""},
+		{"HELLO 2 AUTH app secret SETNAME;ACL WHOAMI", "$3 app", ""},
 		{"HELLO 3 AUTH a", "-ERR Syntax error in HELLO option 'AUTH'", ""},
 		{"HELLO 3 SETNAME \x01", "-" + strings.TrimPrefix(badName, "-"), ""},
 		{"CLIENT SETNAME " + strings.Repeat("n", maxName) + ";CLIENT GETNAME", fmt.Sprintf("$%d ", maxName) + strings.Repeat("n", maxName), ""},
