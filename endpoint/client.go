@@ -2,9 +2,10 @@ package endpoint
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sentinelproxy/sentinelproxy/internal/resp"
 )
 
 // version is the Redis whose answers are copied.
@@ -18,6 +19,13 @@ const (
 	longName = "ERR Client names cannot be longer than 1024 bytes. (sentinelproxy)"
 	noUser   = "WRONGPASS invalid username-password pair or user is disabled."
 )
+
+const notInteger = "ERR value is not an integer or out of range"
+
+func isInteger(s string) bool {
+	_, ok := resp.ParseInt(s)
+	return ok
+}
 
 const badName = "ERR Client names cannot contain spaces, newlines or special characters."
 
@@ -44,8 +52,8 @@ func (s *session) hello(r *reply, args []string) {
 	resp3 := s.resp3
 	rest := args[1:]
 	if len(rest) > 0 {
-		n, err := strconv.Atoi(rest[0])
-		if err != nil {
+		n, ok := resp.ParseInt(rest[0])
+		if !ok {
 			r.err("ERR Protocol version is not an integer or out of range")
 			return
 		}
@@ -55,27 +63,26 @@ func (s *session) hello(r *reply, args []string) {
 		}
 		resp3, rest = n == 3, rest[1:]
 	}
-	user, name := s.user, s.name
-	for len(rest) > 0 {
+	for len(rest) > 0 { // each has its effect whatever is wrong behind it, as with Redis 7.0
 		switch opt := strings.ToUpper(rest[0]); {
 		case opt == "AUTH" && len(rest) >= 3:
 			if len(rest[1]) > maxName {
 				r.err(noUser)
 				return
 			}
-			user, rest = rest[1], rest[3:]
+			s.user, rest = rest[1], rest[3:]
 		case opt == "SETNAME" && len(rest) >= 2:
 			if bad := nameError(rest[1]); bad != "" {
 				r.err(bad)
 				return
 			}
-			name, rest = rest[1], rest[2:]
+			s.name, rest = rest[1], rest[2:]
 		default:
 			r.err("ERR Syntax error in HELLO option '" + rest[0] + "'")
 			return
 		}
 	}
-	s.user, s.name, s.resp3, r.resp3 = user, name, resp3, resp3
+	s.resp3, r.resp3 = resp3, resp3
 	r.dict(6)
 	r.bulks([]string{"server", "redis", "version", version, "proto"})
 	r.integer(s.protocol())
@@ -188,6 +195,9 @@ func (s *session) track(r *reply, args []string) {
 		case opt == "optin" || opt == "optout" || opt == "bcast":
 			mode = opt
 		case opt == "noloop":
+		case opt == "redirect" && len(rest) > 1 && !isInteger(rest[1]):
+			r.err(notInteger)
+			return
 		case (opt == "prefix" || opt == "redirect") && len(rest) > 1:
 			rest = rest[1:]
 		default:

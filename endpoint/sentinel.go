@@ -28,6 +28,10 @@ func (s *session) sentinel(r *reply, args []string) {
 	case "PENDING-SCRIPTS":
 		r.array(0)
 	case "IS-MASTER-DOWN-BY-ADDR", "IS-PRIMARY-DOWN-BY-ADDR":
+		if !isInteger(args[3]) || !isInteger(args[4]) {
+			r.err(notInteger)
+			return
+		}
 		r.array(3) // no vote of ours counts
 		r.integer(0)
 		r.bulk("*")

@@ -96,8 +96,8 @@ func (s *session) knock(p *pipe) bool {
 		switch {
 		case reply == nil: // lost: a new connection shows it
 		case bytes.HasPrefix(reply, []byte("-WRONGPASS")):
-			w.refusals[p.id] = refusal{text: errNoAuth, until: w.now() + refusalTTL, access: access}
-			s.refusal = errNoAuth
+			s.refusal = noAuthHello(p.info.version)
+			w.refusals[p.id] = refusal{text: s.refusal, until: w.now() + refusalTTL, access: access}
 			if s.own == p {
 				s.dropOwn()
 			}

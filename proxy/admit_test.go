@@ -133,7 +133,7 @@ func TestKnock(t *testing.T) {
 		b.expect("AUTH default ", "AUTH default ")
 		b.reply(closed + closed)
 		c.expect(denied + denied)
-		d.expectError("NOAUTH", "HELLO must be called")
+		d.expectError("NOAUTH", "otherwise the HELLO AUTH <user> <pass> option") // as Redis 7.0 has it
 		in.send("GET a")
 		b.expect("GET a")
 		b.reply("$-1\r\n")

@@ -130,8 +130,12 @@ func (s *session) line(atHand int) string {
 		subs[sub.kind]++
 	}
 	multi := -1
-	if s.tx.active {
-		multi = s.tx.len() - 1
+	if s.queues() {
+		multi = s.tx.len() - 1 - s.tx.notQueued
+	}
+	cmd := "NULL"
+	if s.last != nil && s.last != s.w.cmds.unknown {
+		cmd = strings.ToLower(s.last.name)
 	}
 	redir := int64(-1)
 	if on, id := s.tracking(); on {
@@ -144,7 +148,7 @@ func (s *session) line(atHand int) string {
 		s.who.db, subs[subChannel], subs[subPattern], subs[subShard], multi)
 	fmt.Fprintf(&b, " qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=%d rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=%d resp=%d",
 		atHand+len(s.in), cap(s.in)-len(s.in), len(s.tx.log), s.pending(), cap(s.in)+cap(s.out)+cap(s.tx.log),
-		strings.ToLower(cmp.Or(s.last, s.w.cmds.unknown).name), userName(s.who.user), redir, s.who.proto)
+		cmd, userName(s.who.user), redir, s.who.proto)
 	if s.libName != "" || s.libVer != "" {
 		fmt.Fprintf(&b, " lib-name=%s lib-ver=%s", s.libName, s.libVer)
 	}
@@ -152,7 +156,11 @@ func (s *session) line(atHand int) string {
 	return b.String()
 }
 
-// flags are the client's, as one letter each.
+// queues reports whether what the client sends is queued by MULTI.
+func (s *session) queues() bool { return s.tx.active && !s.tx.void }
+
+// flags are the client's, as one letter each. Of a key that it watches only Redis knows
+// that it has changed.
 func (s *session) flags() string {
 	tracks, _ := s.tracking()
 	var f []byte
@@ -160,18 +168,34 @@ func (s *session) flags() string {
 		on   bool
 		flag byte
 	}{
+		{s.monitors(), 'O'},
 		{s.subscribed(), 'P'},
-		{s.tx.active, 'x'},
-		{s.blocking, 'b'},
+		{s.queues(), 'x'},
+		{s.blocking && s.blocked(), 'b'},
 		{tracks, 't'},
-		{s.txBroken(), 'd'},
+		{tracks && s.broken, 'R'},
+		{tracks && s.broadcasts(), 'B'},
+		{s.watchLost, 'd'},
 		{s.conn.RemoteAddr() == "unix", 'U'},
+		{s.turnedOn("CLIENT|NO-EVICT"), 'e'},
+		{s.turnedOn("CLIENT|NO-TOUCH"), 'T'},
 	} {
 		if x.on {
 			f = append(f, x.flag)
 		}
 	}
 	return cmp.Or(string(f), "N")
+}
+
+// turnedOn reports whether the last of such commands, which turn something on or off, was ON.
+func (s *session) turnedOn(name string) bool {
+	for _, f := range slices.Backward(s.setup) {
+		if s.w.cmds.find(f).name == name {
+			args := resp.Args(nil, f)
+			return len(args) > 2 && equalFold(string(args[2]), "on")
+		}
+	}
+	return false
 }
 
 // clientKill is CLIENT KILL addr:port, or CLIENT KILL with filters.
@@ -221,7 +245,7 @@ func killFilter(args [][]byte) (want func(*session) bool, probe []byte, skipMe b
 		case "id":
 			ids := make(map[int64]bool)
 			for j := first; j < i; j++ {
-				if n, err := strconv.ParseInt(string(args[j]), 10, 64); err == nil && n > 0 {
+				if n, ok := resp.ParseInt(args[j]); ok && n > 0 {
 					ids[n] = true
 					words[j], hasID = []byte(noClient), true
 				}
@@ -238,7 +262,7 @@ func killFilter(args [][]byte) (want func(*session) bool, probe []byte, skipMe b
 		case "skipme":
 			skipMe = !equalFold(v, "no")
 		case "maxage":
-			n, _ := strconv.ParseInt(v, 10, 64)
+			n, _ := resp.ParseInt(v)
 			tests[filter] = func(o *session) bool { return int64((o.w.loopNow()-o.born)/time.Second) >= n }
 		default: // Redis has said that it knows it: it may mean less than it seems
 			tests[filter] = func(*session) bool { return false }
@@ -258,8 +282,8 @@ func killFilter(args [][]byte) (want func(*session) bool, probe []byte, skipMe b
 }
 
 func isInteger(b []byte) bool {
-	_, err := strconv.ParseInt(string(b), 10, 64)
-	return err == nil
+	_, ok := resp.ParseInt(b)
+	return ok
 }
 
 // kill ends the clients that want picks. The one that asks gets its answer first.
@@ -294,9 +318,9 @@ func (s *session) clientUnblock(frame []byte) bool {
 	if len(args) < 3 {
 		return s.wrongArgs("client|unblock")
 	}
-	id, err := strconv.ParseInt(string(args[2]), 10, 64)
+	id, ok := resp.ParseInt(args[2])
 	probe := slices.Clone(args)
-	if err == nil {
+	if ok {
 		probe[2] = []byte(noClient)
 	}
 	reason := "TIMEOUT"

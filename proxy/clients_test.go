@@ -174,3 +174,36 @@ func TestClientTableOnRealRedis(t *testing.T) {
 		t.Errorf("id %d is in use again", n)
 	}
 }
+
+// What CLIENT LIST says of a client is what Redis would say of it.
+func TestClientLinesAsOfRedis(t *testing.T) {
+	node := redistest.Single(t, redistest.Options{})
+	r := startServer(t, node)
+	said := regexp.MustCompile(` (name|flags|db|sub|psub|ssub|multi|cmd|user|redir|resp)=(\S*)`)
+	for _, script := range []string{
+		"PING", "GET x", "NOSUCH", "CLIENT NOSUCH", "CLIENT SETNAME me", "SELECT 3", "HELLO 3", "MONITOR", "CLIENT NO-EVICT ON",
+		"CLIENT NO-EVICT ON|CLIENT NO-EVICT OFF", "HELLO 3|CLIENT TRACKING ON", "HELLO 3|CLIENT TRACKING ON BCAST PREFIX a PREFIX bcast",
+		"HELLO 3|CLIENT TRACKING ON OPTIN", "HELLO 3|CLIENT TRACKING ON BCAST|CLIENT TRACKING OFF", "SUBSCRIBE a b|PSUBSCRIBE c", "SSUBSCRIBE s",
+		"MULTI", "MULTI|SET x 1|GET x", "MULTI|NOSUCH", "MULTI|SET x 1|MULTI|GET|WATCH x", "MULTI|NOSUCH|EXEC", "WATCH x", "BLPOP none 0",
+		"XREAD BLOCK 0 STREAMS none $", "KEYS none", "MULTI|BLPOP none 0|EXEC",
+	} {
+		lineOf := func(dial func() *raw) func() string {
+			c, asks := dial(), dial()
+			c.send("CLIENT ID\r\n")
+			id := strings.TrimPrefix(c.line(), ":")
+			c.send(frames(strings.Split(script, "|")...))
+			return func() string {
+				asks.send("CLIENT LIST ID " + id + "\r\n")
+				asks.line()
+				line := asks.line()
+				asks.line()
+				return fmt.Sprint(said.FindAllString(line, -1))
+			}
+		}
+		want, got := lineOf(func() *raw { return dialRaw(t, "tcp", string(node.Addr())) }), lineOf(r.raw)
+		eventually(t, script, func() (bool, string) {
+			w, g := want(), got()
+			return w == g, "Redis says   " + w + "\nthe sidecar  " + g
+		})
+	}
+}

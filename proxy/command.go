@@ -132,6 +132,7 @@ func newCommands(deny []string) *commands {
 	t.add("SCRIPT|KILL", classOwn, resendLeast, nil)
 	t.add("FUNCTION|KILL", classOwn, resendLeast, nil)
 	t.add("FUNCTION|STATS", classOwn, resendRead, nil)
+	t.add("CLIENT|UNPAUSE", classOwn, resendLeast, nil) // so would it behind a write that is paused
 	t.add("MULTI", classMulti, resendRead, nil)
 	t.add("EXEC", classExec, resendLeast, nil)
 	t.add("DISCARD", classDiscard, resendRead, nil)
@@ -162,7 +163,6 @@ func newCommands(deny []string) *commands {
 	for _, n := range []string{"CLIENT|HELP", "CLIENT|TRACKINGINFO", "CLIENT|GETREDIR"} {
 		t.add(n, classShared, resendRead, nil)
 	}
-	t.add("CLIENT|UNPAUSE", classShared, resendLeast, nil)
 	// Another master, or the same one started anew, must not get these again. Some
 	// end or take over their connection.
 	for _, n := range []string{"SHUTDOWN", "REPLICAOF", "SLAVEOF", "FAILOVER", "DEBUG"} {

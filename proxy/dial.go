@@ -204,6 +204,7 @@ func (w *worker) greeted(p *pipe, reply []byte) {
 		id:      v.Lookup("id").Int(),
 		modules: modulesOf(reply),
 	}
+	w.wholeHello = !before72(p.info.version)
 	switch string(v.Lookup("role").Str) {
 	case "master":
 		p.info.role = topology.RoleMaster

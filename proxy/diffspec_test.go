@@ -115,6 +115,7 @@ type diffGen struct {
 	moved   bool // SELECT was called: not every user may follow
 	exact   bool // only commands whose replies can be compared byte by byte
 	scripts []string
+	then    [][]string // what comes next
 }
 
 func (g *diffGen) pick(words ...string) string { return words[g.IntN(len(words))] }
@@ -145,7 +146,7 @@ func (g *diffGen) value() string {
 }
 
 func (g *diffGen) integer() string {
-	return g.pick("0", "1", "2", "3", "-1", "-2", "5", "10", "100", "9223372036854775807", "-9223372036854775808", "x", "1.5", "")
+	return g.pick("0", "1", "2", "3", "-1", "-2", "5", "10", "100", "9223372036854775807", "-9223372036854775808", "x", "1.5", "", "05", "+5", "-0")
 }
 
 // small is a number that does what one expects of it, mostly.
@@ -318,6 +319,9 @@ func (g *diffGen) next() diffCmd {
 	for {
 		var c diffCmd
 		switch {
+		case len(g.then) > 0:
+			c = diffCmd{words: g.then[0]}
+			g.then = g.then[1:]
 		case g.one(4):
 			c = diffCmd{words: g.byHand()}
 		case g.one(40):
@@ -399,17 +403,26 @@ func (g *diffGen) byHand() []string {
 	case 16:
 		return []string{"MIGRATE", "127.0.0.1", "1", "nosuchkey", "0", "10"}
 	case 17:
-		return append([]string{"CLIENT", "KILL"}, strings.Fields(g.pick("1.2.3.4:5", "ID 0", "ID 999999999", "ID x", "TYPE nosuch", "SKIPME maybe",
+		return append([]string{"CLIENT", "KILL"}, strings.Fields(g.pick("1.2.3.4:5", "ID 0", "ID 999999999", "ID x", "ID 05", "TYPE nosuch", "SKIPME maybe",
 			"USER nosuch", "ADDR 1.2.3.4:5", "LADDR 1.2.3.4:5", "ID", "FOO 1", "ADDR 1.2.3.4:5 SKIPME no", "USER nosuch ID 7", ""))...)
 	case 18:
-		return append([]string{"CLIENT", "UNBLOCK"}, strings.Fields(g.pick("999999999", "999999999 TIMEOUT", "999999999 ERROR", "x", "0", "1 FOO", ""))...)
+		return append([]string{"CLIENT", "UNBLOCK"}, strings.Fields(g.pick("999999999", "999999999 TIMEOUT", "999999999 ERROR", "x", "05", "+5", "0", "1 FOO", ""))...)
 	case 19:
 		return append([]string{"AUTH"}, strings.Fields(g.pick("", "x", "default x", "nosuch x", "a b c"))...)
 	case 20:
 		if g.tx { // its id and what it says are the connection's
 			return []string{"PING"}
 		}
-		return append([]string{"HELLO"}, strings.Fields(g.pick("", "2", "3", "2 SETNAME me", "3 AUTH default x", "3 AUTH nosuch x", "4", "1", "x",
+		if g.one(3) { // before 7.2 those before the wrong one have an effect
+			options := g.pick("SETNAME her", "AUTH default x", "SETNAME her AUTH nosuch x", "SETNAME her AUTH default x")
+			if !g.exact && !g.moved && g.one(3) {
+				options = g.pick("AUTH limited secret", "AUTH limited secret AUTH default x", "SETNAME her AUTH limited secret SETNAME him")
+			}
+			options = "3 " + options + g.pick(" FOO", " SETNAME", " AUTH limited wrong", "")
+			g.then = [][]string{{"CLIENT", "GETNAME"}, {"ACL", "WHOAMI"}}
+			return append([]string{"HELLO"}, strings.Fields(options)...)
+		}
+		return append([]string{"HELLO"}, strings.Fields(g.pick("", "2", "3", "2 SETNAME me", "3 AUTH default x", "3 AUTH nosuch x", "4", "1", "x", "03", "+3",
 			"3 SETNAME", "2 AUTH x", "2 FOO", "99999999999999999999"))...)
 	case 21:
 		if g.one(4) {

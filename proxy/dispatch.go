@@ -200,7 +200,7 @@ func blocks(frame []byte) bool {
 // command at hand was answered (wait is none) or must wait.
 func (s *session) attach(cmd *command) *pipe {
 	if s.refusal != "" {
-		s.refuse()
+		s.refuse(cmd)
 		return nil
 	}
 	if p := s.pipe; p != nil && p.state == pipeReady {
@@ -208,7 +208,7 @@ func (s *session) attach(cmd *command) *pipe {
 	}
 	if text, ok := s.w.refusedLately(s.who); ok {
 		s.refusal = text
-		s.refuse()
+		s.refuse(cmd)
 		return nil
 	}
 	p := s.w.sharedPipe(s.who)
@@ -234,8 +234,8 @@ func (s *session) attach(cmd *command) *pipe {
 	return nil
 }
 
-// refuse answers a command of an identity that Redis does not let in.
-func (s *session) refuse() {
+// refuse answers a command, nil for none, of an identity that Redis does not let in.
+func (s *session) refuse(cmd *command) {
 	if s.unanswered() {
 		s.wait = waitDrain
 		return
@@ -247,7 +247,11 @@ func (s *session) refuse() {
 		s.replyError("NOAUTH Redis refuses the proxy's own login: " + text + " (sentinelproxy)")
 	case s.who.user == "" && s.who.pass == "":
 		s.reqs.Unauthenticated = true
-		s.replyError(errNoAuth)
+		why := errNoAuth
+		if cmd != nil && cmd.class == classExec {
+			why = "EXECABORT Transaction discarded because of: " + why
+		}
+		s.replyError(why)
 	default:
 		// It was let in before: its password was changed or it was deleted.
 		s.replyError(text)

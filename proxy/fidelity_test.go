@@ -433,3 +433,104 @@ func TestSubscribeBehindAMultiThatIsRefused(t *testing.T) {
 		t.Errorf("%d subscriptions and %d commands under way, %d replies to come; want none", c.s.subCalls, c.s.inflight, c.s.due)
 	}
 }
+
+// Behind a paused write, on the same connection, it would wait for the end of the pause.
+func TestUnpausePassesAPausedWrite(t *testing.T) {
+	r := serving(t)
+	c, d := r.client(), r.client()
+	b := warm(r, c)
+	c.send("SET a 1")
+	b.expect("SET a 1")
+	d.send("CLIENT UNPAUSE")
+	o := r.ownBackend()
+	o.expect("CLIENT UNPAUSE")
+	o.reply("+OK\r\n")
+	d.expect("+OK\r\n")
+	if d.s.own != nil {
+		t.Error("it keeps its connection")
+	}
+}
+
+// Redis takes an integer only as it would write it.
+func TestIntegersAreRedisOwn(t *testing.T) {
+	const bad, badID = "-ERR value is not an integer or out of range\r\n", "-ERR client-id should be greater than 0\r\n"
+	for _, n := range []string{"05", "+5", "-0"} {
+		r := serving(t)
+		c := r.client()
+		b := warm(r, c)
+		c.send("HELLO " + n)
+		c.expect("-ERR Protocol version is not an integer or out of range\r\n")
+		for cmd, said := range map[string]string{"SELECT " + n: bad, "CLIENT UNBLOCK " + n: bad, "CLIENT KILL ID " + n: badID} {
+			c.send(cmd)
+			b.expect(cmd)
+			b.reply(said)
+			c.expect(said)
+		}
+		c.send("CLIENT TRACKING ON REDIRECT " + n)
+		o := r.ownBackend()
+		o.expect("CLIENT TRACKING ON REDIRECT " + n)
+		o.reply(bad)
+		c.expect(bad)
+	}
+}
+
+func TestHelloBeforeLoginInTheWordsOfItsVersion(t *testing.T) {
+	const text = "-NOAUTH HELLO must be called …\r\n"
+	r := serving(t)
+	c := r.client()
+	c.send("HELLO 3")
+	r.accept().reply(text)
+	c.expect(text)
+	for version, form := range map[string]string{
+		"6.2.14": "HELLO AUTH", "7.0.15": "HELLO AUTH", "7.2.0": "HELLO <proto> AUTH", "8.0.2": "HELLO <proto> AUTH", "255.255.255": "HELLO <proto> AUTH",
+	} {
+		if got := noAuthHello(version); !strings.Contains(got, "otherwise the "+form+" <user>") {
+			t.Errorf("Redis %s: %s", version, got)
+		}
+	}
+}
+
+// Before Redis 7.2 what stands before a mistake in HELLO has its effect.
+func TestHelloOptionByOption(t *testing.T) {
+	for version, whole := range map[string]bool{"7.0.15": false, "7.2.00": true} {
+		r := serving(t)
+		c := r.client()
+		c.send("GET a")
+		b := r.accept()
+		b.expect("HELLO 2")
+		b.reply(strings.Replace(helloMaster, "7.0.15", version, 1))
+		b.expect("GET a")
+		b.reply("$-1\r\n")
+		c.wire.got = nil
+		c.send("HELLO 3 SETNAME foo FOO")
+		c.expectError("ERR", "Syntax error in HELLO option 'FOO'")
+		if named := c.s.name == "foo"; named == whole || c.s.who.proto != 2 {
+			t.Errorf("Redis %s: name %q, protocol %d", version, c.s.name, c.s.who.proto)
+		}
+		c.send("HELLO 3 AUTH ann pw SETNAME bar FOO")
+		if !whole {
+			p := r.accept()
+			p.expect("HELLO 2 AUTH ann pw")
+			p.reply(helloMaster)
+			p.expect("AUTH ann pw")
+			p.reply("+OK\r\n")
+		}
+		c.expectError("ERR", "Syntax error in HELLO option 'FOO'")
+		if changed := c.s.name == "bar" && c.s.who.user == "ann"; changed == whole || c.s.who.proto != 2 {
+			t.Errorf("Redis %s: name %q, it is %+v", version, c.s.name, c.s.who)
+		}
+	}
+}
+
+// Redis 7.0 would leave the connection open, and deaf.
+func TestQuitThatIsNotAnswered(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := warm(r, c)
+	c.send("CLIENT REPLY OFF", "QUIT")
+	b.mayReply()
+	c.expect("")
+	if !c.wire.closed {
+		t.Error("it stays open")
+	}
+}

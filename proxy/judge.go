@@ -219,6 +219,16 @@ func (r resendReason) String() string {
 // takeBack puts commands that were pulled back before everything else that the
 // client sent, and has the session go on from there.
 func (s *session) takeBack(why resendReason) {
+	if s.putBack() {
+		s.w.stats.resent[why]++
+	}
+	s.tx.ending = false
+	s.resume()
+}
+
+// putBack is takeBack without an effect on what the session waits for. It reports whether
+// anything was pulled back.
+func (s *session) putBack() bool {
 	if s.inflight == 0 && len(s.parked) > 0 { // it was refused before what is taken back now
 		pulled, ran := s.pulled, s.pulledRan
 		s.pulled, s.pulledRan = nil, nil
@@ -228,23 +238,22 @@ func (s *session) takeBack(why resendReason) {
 		s.parked = nil
 		s.pulled, s.pulledRan = append(s.pulled, pulled...), append(s.pulledRan, ran...)
 	}
-	if len(s.pulled) > 0 {
-		s.arrivedBefore(len(s.pulled), s.pulledAt)
-		s.in, s.home = append(s.pulled, s.in...), nil
-		s.pulled = nil
-		s.recount = s.listed
-		if len(s.ran) > 0 || slices.Contains(s.pulledRan, true) {
-			s.ran = append(slices.Clip(s.pulledRan), s.ran...)
-			s.fast = false
-		}
-		s.pulledRan = nil
-		if s.stream == streamOff {
-			s.reqs = resp.Requests{Unauthenticated: s.reqs.Unauthenticated}
-		}
-		s.w.stats.resent[why]++
+	if len(s.pulled) == 0 {
+		return false
 	}
-	s.tx.ending = false
-	s.resume()
+	s.arrivedBefore(len(s.pulled), s.pulledAt)
+	s.in, s.home = append(s.pulled, s.in...), nil
+	s.pulled = nil
+	s.recount = s.listed
+	if len(s.ran) > 0 || slices.Contains(s.pulledRan, true) {
+		s.ran = append(slices.Clip(s.pulledRan), s.ran...)
+		s.fast = false
+	}
+	s.pulledRan = nil
+	if s.stream == streamOff {
+		s.reqs = resp.Requests{Unauthenticated: s.reqs.Unauthenticated}
+	}
+	return true
 }
 
 // refusalKind says how a reply refuses a command that was not executed.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -112,12 +113,12 @@ func (s *session) selectDB(frame []byte) bool {
 	if len(args) != 2 {
 		return s.wrongArgs("select")
 	}
-	db, err := strconv.Atoi(string(args[1]))
-	if err != nil {
+	db, ok := resp.ParseInt(args[1])
+	if !ok || int64(int32(db)) != db {
 		return s.ask(frame, frame, func() { s.replyError("ERR value is not an integer or out of range") })
 	}
 	who := s.who
-	who.db = db
+	who.db = int(db)
 	if s.movesOwn() {
 		return s.moveOwn(frame, who, frame, nil)
 	}
@@ -167,7 +168,7 @@ func (s *session) authLikeOpen(user string, named bool) bool {
 	case user == "default":
 		s.reply([]byte("+OK\r\n"))
 	default:
-		s.replyError("WRONGPASS invalid username-password pair or user is disabled.")
+		s.replyError(errWrongPass)
 	}
 	return true
 }
@@ -249,13 +250,14 @@ func (s *session) leave(*pipe) {
 }
 
 // hello is HELLO [protover [AUTH user pass] [SETNAME name]] (helloCommand in
-// redis/src/networking.c).
+// redis/src/networking.c). Before Redis 7.2 each option takes effect when it is read,
+// whatever is wrong with those behind it; the protocol is changed last.
 func (s *session) hello(frame []byte) bool {
 	args := resp.Args(nil, frame)[1:]
 	proto := s.who.proto
 	if len(args) > 0 {
-		v, err := strconv.Atoi(string(args[0]))
-		if err != nil {
+		v, ok := resp.ParseInt(args[0])
+		if !ok {
 			s.replyError("ERR Protocol version is not an integer or out of range")
 			return true
 		}
@@ -263,87 +265,136 @@ func (s *session) hello(frame []byte) bool {
 			s.replyError("NOPROTO unsupported protocol version")
 			return true
 		}
-		proto = v
+		proto = int(v)
 		args = args[1:]
 	}
-	var user, pass, name []byte
-	for len(args) > 0 {
-		switch opt := string(args[0]); {
-		case equalFold(opt, "auth") && len(args) >= 3:
-			user, pass = args[1], args[2]
-			args = args[3:]
-		case equalFold(opt, "setname") && len(args) >= 2:
-			name = args[1]
-			if !validName(name) {
-				s.replyError(errClientName)
-				return true
-			}
-			args = args[2:]
-		default:
-			s.replyError("ERR Syntax error in HELLO option '" + opt + "'")
-			return true
-		}
-	}
-	done := func(p *pipe) {
-		if name != nil {
-			s.name = string(name)
-		}
-		s.reply(s.helloReply(p))
-	}
-	if user != nil && s.w.opts.Auth == AuthPassthrough {
-		who := identity{string(user), string(pass), s.who.db, proto}
-		if may, handled := s.mayTry(who); !may {
-			return handled
-		}
-		if s.mayNotSelect() && !s.pinForLogin() {
-			return s.wait == waitNone
-		}
-		if s.movesOwn() {
-			return s.helloOwn(frame, who, helloWords(proto, name, "AUTH", string(user), string(pass)), name)
-		}
-		return s.login(frame, [][]byte{user, pass}, string(user), string(pass), proto, done)
-	}
-	if user != nil && string(user) != "default" {
-		s.replyError("WRONGPASS invalid username-password pair or user is disabled.")
-		return true
-	}
-	if s.refusal != "" && s.w.opts.Auth == AuthPassthrough && s.who.user == "" {
-		s.refusal = ""
-		s.replyError("NOAUTH HELLO must be called with the client already authenticated, otherwise the " +
-			"HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and " +
-			"select the RESP protocol version at the same time")
+	h := s.helloStep(proto, args)
+	if h.fails != "" && (h.login == nil || s.w.wholeHello) {
+		s.replyError(h.fails)
 		return true
 	}
 	who := s.who
-	who.proto = proto
-	if s.movesOwn() {
-		return s.helloOwn(frame, who, helloWords(proto, name), name)
+	who.proto = h.proto
+	if h.login == nil {
+		if s.w.opts.Auth == AuthPassthrough && s.who.user == "" && strings.HasPrefix(s.refusal, "NOAUTH") {
+			s.replyError(s.refusal) // it was HELLO by which we came to know, too
+			s.refusal = ""
+			return true
+		}
+		if s.movesOwn() {
+			return s.moveOwn(frame, who, h.words(), func(p *pipe, reply []byte) []byte { return s.saidHello(&h, p, reply) })
+		}
+		return s.move(who, func(p *pipe) { s.reply(s.saidHello(&h, p, nil)) })
 	}
-	return s.move(who, done)
+	user, pass := h.login[0], h.login[1]
+	who.user, who.pass = user, pass
+	if may, handled := s.mayTry(who); !may {
+		return handled
+	}
+	if s.mayNotSelect() && !s.pinForLogin() {
+		return s.wait == waitNone
+	}
+	if s.movesOwn() {
+		return s.moveOwn(frame, who, h.words(), func(p *pipe, reply []byte) []byte { return s.saidHello(&h, p, reply) })
+	}
+	return s.login(frame, [][]byte{[]byte(user), []byte(pass)}, user, pass, h.proto, func(p *pipe) { s.reply(s.saidHello(&h, p, nil)) })
 }
 
-// helloWords is a HELLO that says everything once: with two logins, of which the second
-// is refused, a Redis before 7 keeps the first.
-func helloWords(proto int, name []byte, login ...string) []byte {
-	words := append([]string{"HELLO", strconv.Itoa(proto)}, login...)
-	if name != nil {
-		words = append(words, "SETNAME", string(name))
+// helloStep is what of a HELLO takes effect in one go: one login, what follows it, and
+// the protocol if there is nothing left.
+type helloStep struct {
+	proto int
+	login []string // user and password; nil for none
+	name  *string  // nil for none, or if it has taken effect
+	fails string   // the error of what comes next; "" for none
+	rest  []byte   // a HELLO with what is left; nil for nothing
+}
+
+// helloStep reads HELLO's options up to the second login, or what is wrong with them. A
+// name takes effect at once if it does for Redis.
+func (s *session) helloStep(proto int, args [][]byte) helloStep {
+	h := helloStep{proto: proto}
+	open, whole := s.w.opts.Auth == AuthNone, s.w.wholeHello
+	refused := ""
+	for len(args) > 0 && h.fails == "" && h.rest == nil {
+		switch opt := string(args[0]); {
+		case equalFold(opt, "auth") && len(args) >= 3:
+			switch refused = ""; {
+			case open && string(args[1]) != "default":
+				if refused = errWrongPass; !whole {
+					h.fails = refused
+				}
+			case open:
+			case h.login != nil && !whole: // the first counts, whatever becomes of this one
+				words := [][]byte{[]byte("HELLO"), strconv.AppendInt(nil, int64(proto), 10)}
+				h.rest = resp.AppendCommand(nil, append(words, args...)...)
+			default:
+				h.login = []string{string(args[1]), string(args[2])}
+			}
+			args = args[3:]
+		case equalFold(opt, "setname") && len(args) >= 2:
+			switch name := string(args[1]); {
+			case !validName(args[1]):
+				h.fails = errClientName
+			case h.login == nil && !whole:
+				s.named(name)
+			default:
+				h.name = &name
+			}
+			args = args[2:]
+		default:
+			h.fails = "ERR Syntax error in HELLO option '" + opt + "'"
+		}
+	}
+	h.fails = cmp.Or(h.fails, refused)
+	if h.fails != "" || h.rest != nil {
+		h.proto = s.who.proto
+	}
+	return h
+}
+
+// words is a HELLO that does what the step does, and says everything once: with two
+// logins, of which the second is refused, a Redis before 7.2 keeps the first.
+func (h *helloStep) words() []byte {
+	words := []string{"HELLO", strconv.Itoa(h.proto)}
+	if h.login != nil {
+		words = append(words, "AUTH", h.login[0], h.login[1])
+	}
+	if h.name != nil {
+		words = append(words, "SETNAME", *h.name)
 	}
 	return resp.AppendCommand(nil, words...)
 }
 
-// helloOwn is HELLO on the session's own pipe.
-func (s *session) helloOwn(frame []byte, who identity, words, name []byte) bool {
-	n := string(name)
-	return s.moveOwn(frame, who, words, func(p *pipe, reply []byte) []byte {
-		if name != nil {
-			s.name, p.name = n, n
+// saidHello returns the answer to a HELLO of which a step has taken effect on p; reply is
+// what Redis has answered to its words, nil where it was not asked. What is left comes next.
+func (s *session) saidHello(h *helloStep, p *pipe, reply []byte) []byte {
+	if h.name != nil {
+		if p == s.own {
+			p.name = *h.name // it was in the words
 		}
-		if s.w.opts.Dedicated {
-			return reply
-		}
-		return s.helloReply(p)
-	})
+		s.named(*h.name)
+	}
+	switch {
+	case h.fails != "":
+		return resp.AppendError(nil, h.fails)
+	case h.rest != nil:
+		s.pullAsked(h.rest)
+		s.putBack()
+		return nil
+	case s.w.opts.Dedicated && reply != nil:
+		return reply
+	}
+	return s.helloReply(p)
+}
+
+// named gives the session a name, and the connection that it has for itself.
+func (s *session) named(name string) {
+	s.name = name
+	if p := s.own; p != nil && p.state == pipeReady && p.name != name {
+		p.name = name
+		p.sendInternal(resp.AppendCommand(nil, "HELLO", strconv.Itoa(s.who.proto), "SETNAME", name), func([]byte) {})
+	}
 }
 
 // helloReply says what Redis would say, with our id for the client.
@@ -370,7 +421,29 @@ func (s *session) helloReply(p *pipe) []byte {
 	return append(b, p.info.modules...)
 }
 
-const errNoAuth = "NOAUTH Authentication required."
+const (
+	errNoAuth    = "NOAUTH Authentication required."
+	errWrongPass = "WRONGPASS invalid username-password pair or user is disabled."
+)
+
+// noAuthHello is what a Redis of that version says to the HELLO of a client that must log in.
+func noAuthHello(version string) string {
+	form := "HELLO <proto> AUTH"
+	if before72(version) {
+		form = "HELLO AUTH"
+	}
+	return "NOAUTH HELLO must be called with the client already authenticated, otherwise the " + form +
+		" <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
+}
+
+// before72 reports whether a version, as HELLO tells it, is older than Redis 7.2.
+func before72(version string) bool {
+	first, rest, _ := strings.Cut(version, ".")
+	second, _, _ := strings.Cut(rest, ".")
+	major, _ := resp.ParseInt(first)
+	minor, _ := resp.ParseInt(second)
+	return major < 7 || major == 7 && minor < 2
+}
 
 const errClientName = "ERR Client names cannot contain spaces, newlines or special characters."
 

@@ -17,6 +17,7 @@ type mode struct {
 
 	sticky bool // keeps its own pipe until RESET
 	target bool // others have redirected their CLIENT TRACKING to its own pipe
+	broken bool // Redis has told that its own CLIENT TRACKING goes to a client that is gone
 	// stickyCalls counts commands under way that make it so unless they fail: one
 	// that Redis does not know has changed nothing.
 	stickyCalls int
@@ -67,11 +68,13 @@ type transaction struct {
 	ending   bool   // EXEC or DISCARD is under way
 	flushes  bool   // SCRIPT FLUSH is among them
 	admits   bool   // what may change whom Redis lets in is among them
+	replies  bool   // CLIENT REPLY is among them
 	void     bool   // MULTI was refused: what is under way behind it is not queued
 	effects  []queuedEffect
 	// lostEffect says that a command behind those in effects changes its connection too.
 	lostEffect bool
 	unqueued   []int // places of commands that were refused, such as another MULTI
+	notQueued  int   // how many they are, also past maxUnqueued
 }
 
 // txLogLimit bounds a recording; a longer transaction is aborted if its
@@ -281,7 +284,7 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 			frame = p.unmark(frame, cmd)
 			m |= metaCursor
 		} else {
-			s.tx.record(frame)
+			s.tx.record(answering(frame, cmd))
 		}
 		m = m&^metaWrite | metaTx
 		switch c := cmd.class; {
@@ -294,6 +297,8 @@ func (s *session) transmitQueued(p *pipe, frame []byte, cmd *command, m meta) {
 		case c == classSticky, c == classLocal, c == classSubscribe: // what it does to the connection takes effect at EXEC
 			s.sticky = true
 			s.tx.noteQueued(frame, cmd)
+			s.tx.replies = s.tx.replies || cmd.name == "CLIENT|REPLY"
+			frame = answering(frame, cmd)
 		}
 	}
 	p.send(s, frame, cmd, m)
@@ -437,8 +442,11 @@ const (
 func (s *session) replied(p *pipe, e entry, reply []byte) {
 	if e.meta&metaTx != 0 {
 		s.tx.answered++
-		if reply[0] == '-' && s.tx.answered > 1 && len(s.tx.unqueued) < maxUnqueued {
-			s.tx.unqueued = append(s.tx.unqueued, s.tx.answered-2)
+		if reply[0] == '-' && s.tx.answered > 1 {
+			s.tx.notQueued++
+			if len(s.tx.unqueued) < maxUnqueued {
+				s.tx.unqueued = append(s.tx.unqueued, s.tx.answered-2)
+			}
 		}
 		if e.cmd.class == classMulti && reply[0] == '-' && s.tx.answered == 1 {
 			if s.tx.void = s.tx.len() > 1; !s.tx.void {
@@ -494,6 +502,7 @@ func (s *session) replied(p *pipe, e entry, reply []byte) {
 		s.stickyCalls--
 		s.sticky = s.sticky || reply[0] != '-' && e.cmd != s.w.cmds.unknown // which is a doubt
 		s.settleSetup(e.cmd, reply[0] != '-')
+		s.broken = s.broken && (reply[0] == '-' || e.cmd.name != "CLIENT|TRACKING")
 		if reply[0] != '-' && s.unsure == 0 {
 			s.setup = s.w.cmds.inForce(s.setup)
 		}

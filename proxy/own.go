@@ -23,12 +23,12 @@ func (s *session) pin(cmd *command) *pipe {
 		return nil
 	}
 	if s.refusal != "" {
-		s.refuse()
+		s.refuse(cmd)
 		return nil
 	}
 	if text, ok := s.w.refusedLately(s.who); ok {
 		s.refusal = text
-		s.refuse()
+		s.refuse(cmd)
 		return nil
 	}
 	if s.noMoreOwn(cmd) {

@@ -451,6 +451,7 @@ func (p *pipe) deliver(reply []byte, t trust) {
 		return
 	}
 	switch {
+	case e.meta&metaOrder != 0 && s.tx.replies && t == trusted && s.replyInParts(&e, reply):
 	case e.meta&metaSilent != 0:
 	case t != trusted && s.withholds(&e, reply, t):
 		s.withhold(p, &e, reply, t)
@@ -495,7 +496,7 @@ var errUnasked = errors.New("a reply came that nobody had asked for")
 // must serve nobody any more.
 func (p *pipe) unasked(reply []byte) {
 	if p.owner != nil && !p.owner.closed {
-		p.owner.reply(reply)
+		p.owner.reply(p.owner.redirectBroken(reply))
 		p.rest(p.owner)
 		return
 	}

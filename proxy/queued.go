@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/sentinelproxy/sentinelproxy/internal/resp"
@@ -49,6 +48,9 @@ func (s *session) executed(p *pipe, e *entry, reply []byte) {
 		before, unqueued := slices.BinarySearch(t.unqueued, q.at)
 		at := q.at + total - len(v.Elem) - before
 		if unqueued || at < len(said) && said[at].Type == '-' {
+			if !unqueued && q.cmd.name == "HELLO" && !s.w.wholeHello && resp.Count(q.frame) > 2 {
+				s.forgot = true // its first options may have taken effect
+			}
 			continue
 		}
 		total += s.takeEffect(p, &q, &who) - 1
@@ -76,6 +78,78 @@ func message(v resp.Value) bool {
 		return false
 	}
 	return v.Type == '>'
+}
+
+// answering returns a CLIENT REPLY as Redis is to get it between MULTI and EXEC: it always
+// answers us, and we keep back what the client is not to get.
+func answering(frame []byte, cmd *command) []byte {
+	if cmd.name == "CLIENT|REPLY" && replyOption(frame) != "" {
+		return resp.AppendCommand(nil, "CLIENT", "REPLY", "ON")
+	}
+	return frame
+}
+
+// replyOption returns what a CLIENT REPLY asks for, "on", "off" or "skip"; "" if it is not
+// well formed.
+func replyOption(frame []byte) string {
+	if args := resp.Args(nil, frame); len(args) == 3 {
+		for _, o := range []string{"on", "off", "skip"} {
+			if equalFold(string(args[2]), o) {
+				return o
+			}
+		}
+	}
+	return ""
+}
+
+// replyInParts passes on of EXEC's reply what Redis would send where CLIENT REPLY is among
+// the commands: from an OFF to the next ON nothing, though the array was announced with all
+// its elements. It returns false if the reply is another one, or cannot be told apart.
+func (s *session) replyInParts(e *entry, reply []byte) bool {
+	t := &s.tx
+	if e.cmd.class != classExec || reply[0] != '*' {
+		return false
+	}
+	options := make(map[int]string) // by the place of their answers
+	for _, q := range t.effects {
+		before, unqueued := slices.BinarySearch(t.unqueued, q.at)
+		switch {
+		case q.cmd.class == classSubscribe:
+			return false // it answers more than once
+		case q.cmd.name == "CLIENT|REPLY" && !unqueued:
+			options[q.at-before] = replyOption(q.frame)
+		}
+	}
+	silent := e.meta&metaSilent != 0
+	pos := arrayStart(reply)
+	parts := []byte(nil)
+	if !silent {
+		parts = append(parts, reply[:pos]...)
+	}
+	for i := 0; pos < len(reply); {
+		v, n, err := resp.Decode(reply[pos:])
+		if err != nil {
+			return false
+		}
+		answer := true
+		if !message(v) {
+			switch options[i] {
+			case "on":
+				silent = false
+			case "off":
+				silent = true
+			case "skip":
+				answer = false
+			}
+			i++
+		}
+		if answer && !silent {
+			parts = append(parts, reply[pos:pos+n]...)
+		}
+		pos += n
+	}
+	s.reply(parts)
+	return true
 }
 
 // executedAtOnce takes note of a command behind a MULTI that Redis has refused.
@@ -112,16 +186,26 @@ func (s *session) takeEffect(p *pipe, q *queuedEffect, who *identity) int {
 	}
 	switch q.cmd.name {
 	case "SELECT":
-		if db, err := strconv.Atoi(string(args[1])); err == nil && db >= 0 {
-			who.db = db
+		if db, ok := resp.ParseInt(args[1]); ok && db >= 0 {
+			who.db = int(db)
 		}
 	case "CLIENT|SETNAME":
 		s.name, p.name = string(args[2]), string(args[2])
+	case "CLIENT|REPLY":
+		switch replyOption(q.frame) {
+		case "on":
+			s.replyOff = false
+		case "off":
+			s.replyOff = true
+		case "skip":
+			s.replySkip = !s.replyOff
+		}
 	case "AUTH":
 		s.queuedLogin(args[1:], who)
 	case "HELLO":
 		if len(args) > 1 {
-			who.proto, _ = strconv.Atoi(string(args[1]))
+			proto, _ := resp.ParseInt(args[1])
+			who.proto = int(proto)
 			args = args[2:]
 		}
 		for len(args) > 1 {
@@ -139,6 +223,7 @@ func (s *session) takeEffect(p *pipe, q *queuedEffect, who *identity) int {
 			return s.queuedSubscribe(q.cmd.name, args[1:])
 		}
 		s.remember(q.frame, q.cmd, 0)
+		s.broken = s.broken && q.cmd.name != "CLIENT|TRACKING"
 	}
 	return 1
 }
@@ -213,7 +298,7 @@ func (s *session) takesMore(p *pipe, frame []byte) bool {
 		return false
 	}
 	if v, _, err := resp.Decode(frame); err == nil && message(v) {
-		s.reply(frame)
+		s.reply(s.redirectBroken(frame))
 		return true
 	}
 	if !s.dueMuted || frame[0] == '>' {

@@ -15,14 +15,33 @@ import (
 // tracking returns whether the session has CLIENT TRACKING on, and the id that its
 // last call redirects to; 0 if to none.
 func (s *session) tracking() (on bool, redirect int64) {
+	args := s.lastTracking()
+	redirect, _ = redirectOf(args)
+	return len(args) > 2 && equalFold(string(args[2]), "on"), redirect
+}
+
+// lastTracking returns the words of the session's last CLIENT TRACKING; nil for none.
+func (s *session) lastTracking() [][]byte {
 	for _, f := range slices.Backward(s.setup) {
 		if s.w.cmds.find(f).name == "CLIENT|TRACKING" {
-			args := resp.Args(nil, f)
-			redirect, _ = redirectOf(args)
-			return len(args) > 2 && equalFold(string(args[2]), "on"), redirect
+			return resp.Args(nil, f)
 		}
 	}
-	return false, 0
+	return nil
+}
+
+// broadcasts reports whether the session's tracking is by prefixes: BCAST.
+func (s *session) broadcasts() bool {
+	args := s.lastTracking()
+	for i := 3; i < len(args); i++ {
+		switch word := string(args[i]); {
+		case equalFold(word, "bcast"):
+			return true
+		case equalFold(word, "redirect"), equalFold(word, "prefix"):
+			i++
+		}
+	}
+	return false
 }
 
 // redirectOf finds the id in the arguments of CLIENT TRACKING ON, and its place; 0
@@ -32,7 +51,7 @@ func redirectOf(args [][]byte) (id int64, at int) {
 		switch word := string(args[i]); {
 		case equalFold(word, "redirect"):
 			id, at = 0, i+1
-			if n, err := strconv.ParseInt(string(args[i+1]), 10, 64); err == nil && n > 0 {
+			if n, ok := resp.ParseInt(args[i+1]); ok && n > 0 {
 				id = n
 			}
 			i++
@@ -159,4 +178,19 @@ func (s *session) tellRedirect(_ *pipe, frame []byte, cmd *command) {
 		s.mute = false
 		s.resume()
 	})
+}
+
+// redirectBroken returns a push as the session's client is to get it: in one by which Redis
+// says that whoever got its invalidations is gone, the id is that which the client knows.
+func (s *session) redirectBroken(push []byte) []byte {
+	const before = ">2\r\n$21\r\ntracking-redir-broken\r\n:"
+	if !bytes.HasPrefix(push, []byte(before)) {
+		return push
+	}
+	s.broken = true
+	_, id := s.tracking()
+	if id == 0 || s.w.opts.Dedicated {
+		return push
+	}
+	return resp.AppendInt([]byte(before[:len(before)-1]), id)
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -40,6 +41,37 @@ func TestTrackingRedirectedToAnotherClient(t *testing.T) {
 	}
 }
 
+// Redis tells whose invalidations go nowhere of it with an id that no client knows.
+func TestBrokenRedirectionTellsTheIDThatTheClientKnows(t *testing.T) {
+	node := redistest.Single(t, redistest.Options{})
+	for name, dedicated := range map[string]bool{"multiplexed": false, "dedicated": true} {
+		t.Run(name, func(t *testing.T) {
+			r := startServer(t, node, func(o *Options) { o.Dedicated = dedicated })
+			listener, tracker, other := r.raw(), r.raw(), r.raw()
+			listener.send("CLIENT ID\r\nSUBSCRIBE __redis__:invalidate\r\n")
+			id := strings.TrimPrefix(listener.line(), ":")
+			listener.expect("*3\r\n$9\r\nsubscribe\r\n$20\r\n__redis__:invalidate\r\n:1\r\n")
+			tracker.send("CLIENT TRACKING ON REDIRECT " + id + "\r\nHELLO 3\r\nGET a\r\nQUERY\r\n")
+			tracker.expect("+OK\r\n")
+			for !strings.HasPrefix(tracker.line(), "-ERR unknown command") {
+			}
+			_ = listener.Close()
+			eventually(t, "nobody listens", func() (bool, string) {
+				n, err := node.Do(t.Context(), "PUBSUB", "NUMSUB", "__redis__:invalidate")
+				return err == nil && fmt.Sprint(n) == "[__redis__:invalidate 0]", fmt.Sprint(n)
+			})
+			other.send("SET a 1\r\n")
+			other.expect("+OK\r\n")
+			tracker.expect(">2\r\n$21\r\ntracking-redir-broken\r\n:" + id + "\r\n")
+			tracker.send("CLIENT INFO\r\n")
+			tracker.line()
+			if got := tracker.line(); !strings.Contains(got, " flags=tR ") {
+				t.Errorf("its line is %q", got)
+			}
+		})
+	}
+}
+
 func TestClientThatRedirectsEndsWithItsConnection(t *testing.T) {
 	r := serving(t)
 	d, c := r.client(), r.client()
@@ -57,7 +89,7 @@ func TestClientThatRedirectsEndsWithItsConnection(t *testing.T) {
 	o.expect("CLIENT TRACKING ON BCAST REDIRECT 77 PREFIX redirect")
 	o.reply("+OK\r\n")
 	c.expect("+OK\r\n")
-	if got := c.s.line(0); !strings.Contains(got, " flags=t ") || !strings.Contains(got, " redir=1 ") {
+	if got := c.s.line(0); !strings.Contains(got, " flags=tB ") || !strings.Contains(got, " redir=1 ") {
 		t.Errorf("its line is %q", got)
 	}
 	r.serve(nodeB, 2)

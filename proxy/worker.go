@@ -112,6 +112,8 @@ type worker struct {
 	wantAt     time.Duration // before this no table is asked for
 	// distrusted are names of commands that were learnt and blocked: at most maxLearnt per master.
 	distrusted map[string]bool
+	// wholeHello says that HELLO has no effect unless all of it is in order: since Redis 7.2.
+	wholeHello bool
 	pumping    bool
 	// longCursors says that a node has cursors which leave no room for a mark.
 	longCursors bool
