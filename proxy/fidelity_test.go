@@ -340,8 +340,8 @@ func TestNamesAreRedisToAllow(t *testing.T) {
 	c := r.client()
 	b := warm(r, c)
 	for cmd, probe := range map[string]string{
-		"CLIENT SETNAME me": "CLIENT SETNAME not a name", "CLIENT GETNAME": "CLIENT GETNAME", "client setname a b": "client setname a b",
-		"CLIENT SETINFO LIB-NAME x": "CLIENT SETINFO LIB-NAME not a name", "CLIENT SETINFO x": "CLIENT SETINFO x",
+		"CLIENT SETNAME me": "CLIENT SETNAME ", "CLIENT GETNAME": "CLIENT GETNAME", "client setname a b": "client setname a b",
+		"CLIENT SETINFO LIB-NAME x": "CLIENT SETINFO LIB-NAME ", "CLIENT SETINFO x": "CLIENT SETINFO x",
 	} {
 		c.send(cmd)
 		b.expect(probe)
@@ -352,10 +352,10 @@ func TestNamesAreRedisToAllow(t *testing.T) {
 		t.Errorf("it is named %q and %q all the same", c.s.name, c.s.libName)
 	}
 	c.send("CLIENT SETNAME me", "CLIENT SETINFO lib-name x")
-	b.expect("CLIENT SETNAME not a name")
-	b.reply(badName)
-	b.expect("CLIENT SETINFO lib-name not a name")
-	b.reply("-ERR lib-name cannot contain spaces, newlines or special characters.\r\n")
+	b.expect("CLIENT SETNAME ") // which is no error that Redis would count
+	b.reply("+OK\r\n")
+	b.expect("CLIENT SETINFO lib-name ")
+	b.reply("+OK\r\n")
 	c.expect("+OK\r\n+OK\r\n")
 	r.hold() // nobody can be asked
 	c.send("CLIENT GETNAME")

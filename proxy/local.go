@@ -466,7 +466,7 @@ func (s *session) clientSetName(frame []byte) bool {
 	if !validName(args[2]) {
 		return s.ask(frame, badlyNamed(args), func() { s.replyError(errClientName) })
 	}
-	name, probe, set := string(args[2]), badlyNamed(args), bytes.Clone(frame)
+	name, probe, set := string(args[2]), withLast(args, ""), bytes.Clone(frame)
 	if s.own != nil && s.w.serving {
 		probe, set = frame, nil // the connection is the client's alone
 	}
@@ -483,10 +483,15 @@ func (s *session) clientSetName(frame []byte) bool {
 }
 
 // badlyNamed is a command that gives the connection a name, with one that Redis refuses
-// if the user may call it at all: the connection is not the client's alone.
-func badlyNamed(args [][]byte) []byte {
+// if the user may call it at all: the connection is not the client's alone. What would be
+// well named is asked with no name at all, which a shared connection has anyway, so that
+// Redis counts no errors that no client made.
+func badlyNamed(args [][]byte) []byte { return withLast(args, "not a name") }
+
+// withLast is a command with another last word.
+func withLast(args [][]byte, last string) []byte {
 	words := slices.Clone(args)
-	words[len(words)-1] = []byte("not a name")
+	words[len(words)-1] = []byte(last)
 	return resp.AppendCommand(nil, words...)
 }
 
@@ -517,7 +522,7 @@ func (s *session) clientSetInfo(frame []byte) bool {
 		})
 	}
 	value := string(args[3])
-	return s.ask(frame, badlyNamed(args), func() {
+	return s.ask(frame, withLast(args, ""), func() {
 		switch {
 		case equalFold(opt, "lib-name"):
 			s.libName = value

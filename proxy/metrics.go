@@ -315,7 +315,8 @@ func (t *stats) add(o *stats) {
 		{&t.silent, o.silent},
 		{&t.leaseEnded, o.leaseEnded},
 		{&t.scriptReloads, o.scriptReloads},
-		{&t.endedByRedis, o.endedByRedis}, {&t.scanRestarts, o.scanRestarts},
+		{&t.endedByRedis, o.endedByRedis},
+		{&t.scanRestarts, o.scanRestarts},
 		{&t.holdCount, o.holdCount},
 	} {
 		*f.sum += f.n
