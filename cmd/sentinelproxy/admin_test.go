@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sentinelproxy/sentinelproxy/failover/drill"
 	"github.com/sentinelproxy/sentinelproxy/internal/certtest"
 	"github.com/sentinelproxy/sentinelproxy/internal/config"
 	"github.com/sentinelproxy/sentinelproxy/internal/doctor"
@@ -232,7 +233,8 @@ func TestCommandsAskAGuardedSidecar(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := startGuarded(t, g, "--control-token-file", control)
-	master := stable(t, g)
+	var master *redistest.Node
+	stable(t, g)
 	file := filepath.Join(t.TempDir(), "c.yaml")
 	settings := "admin: {listen: '" + s.admin + "', probes: '" + s.probes + "', token_file: " + s.tokenFile + ", tls: {cert_file: " + s.files.Cert + ", key_file: " + s.files.Key + "}}\n" +
 		"control: {token_file: " + control + "}\nlisten: " + s.addr + "\nmaster: " + g.Name() + "\nsentinels: ['" + string(g.SentinelAddrs()[0]) + "']\n"
@@ -283,12 +285,14 @@ func TestCommandsAskAGuardedSidecar(t *testing.T) {
 	}
 
 	// A drill finds the sidecar's state, and tells it of itself.
-	var out buffer
-	code := run(t.Context(), []string{"drill", "failover", "--config", file, "--yes", "--times", "1", "--slo", "max-pause=any,max-lost=any"}, &out, &out)
-	if code != exitOK || strings.Contains(out.String(), "could not be told") {
-		t.Errorf("drill: exit code %d, %s", code, out.String())
+	_, text, code := fairly(t, g.WatchStrain(t), 0, func() (drill.Report, string, int) {
+		master = stable(t, g)
+		return drillNow(t, "drill", "failover", "--config", file, "--yes", "--times", "1", "--slo", "max-pause=any,max-lost=any")
+	})
+	if code != exitOK || strings.Contains(text, "could not be told") {
+		t.Errorf("drill: exit code %d, %s", code, text)
 	}
-	if _, body := s.read(t, "/api/v1/events?limit=1000", s.token); !strings.Contains(body, "DrillBegun") || !strings.Contains(body, "DrillEnded") {
+	if body := s.page(t, "/api/v1/events?limit=1000"); !strings.Contains(body, "DrillBegun") || !strings.Contains(body, "DrillEnded") {
 		t.Errorf("the sidecar was not told of the drill")
 	}
 	if now := stable(t, g); now == master {

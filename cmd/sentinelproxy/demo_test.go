@@ -34,23 +34,37 @@ func demoJSON(tb testing.TB, args ...string) (code int, s demoSummary, stderr st
 	return code, s, errs.String()
 }
 
-// demoFairly is demoJSON, and runs the demo again, three times at most, if this process was
-// late meanwhile and nothing is wrong but that clients were told UNCERTAIN
-// (docs/adr/0004-late-selections.md).
-func demoFairly(tb testing.TB, args ...string) (code int, s demoSummary, stderr string) {
+// demoFairly is demoJSON, and runs a demo that is not fine again, three times at most: if no
+// failover was over in time, or if this process was late meanwhile and nothing is wrong but
+// that clients were told UNCERTAIN (docs/adr/0004-late-selections.md). Where it was much late
+// another error or a lost write may come of it too; a doubled one never does.
+func demoFairly(
+	tb testing.TB, fine func(code int, s demoSummary) bool, args ...string,
+) (code int, s demoSummary, stderr string) {
 	tb.Helper()
 	strain := new(redistest.Group).WatchStrain(tb)
 	for n := 1; ; n++ {
 		began := time.Now()
 		code, s, stderr = demoJSON(tb, args...)
 		late := strain.Late(began, time.Now())
-		harmless := s.Errors == s.Uncertain && s.Disconnects+s.LostWrites+s.DoubledWrites == 0
-		if code != exitVerdict || !harmless || late <= disturbed || n == 3 {
+		excused := s.Failovers == 0 || late > disturbed && s.harmless() || late > muchLate && s.DoubledWrites == 0
+		if code == exitEnvironment || fine(code, s) || !excused || n == 3 {
 			return code, s, stderr
 		}
-		tb.Logf("%d UNCERTAIN, and this process was %v late: again", s.Uncertain, late)
+		tb.Logf("%d failovers, %d UNCERTAIN, and this process was %v late: again", s.Failovers, s.Uncertain, late)
 	}
 }
+
+// passed is what most demos are to be.
+func passed(code int, s demoSummary) bool { return code == exitOK && s.Failovers > 0 }
+
+// harmless reports whether nothing is wrong but what clients were told of as UNCERTAIN.
+func (s demoSummary) harmless() bool {
+	return s.Errors == s.Uncertain && s.Disconnects+s.LostWrites+s.DoubledWrites == 0
+}
+
+// demoHold has clients wait for as long as a busy machine takes to elect a master.
+const demoHold = "1m"
 
 // wantPass checks that every failover was a pause.
 func (s demoSummary) wantPass(tb testing.TB, redis string) {
@@ -76,7 +90,7 @@ func (s demoSummary) wantPass(tb testing.TB, redis string) {
 
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	code, s, _ := demoFairly(t, "--for", "5s")
+	code, s, _ := demoFairly(t, passed, "--for", "5s", "--hold-timeout", demoHold)
 	if code != exitOK {
 		t.Errorf("exit code %d; want 0", code)
 	}
@@ -86,7 +100,8 @@ func TestDemo(t *testing.T) {
 // The demo can fail: without the hold its clients see the failover.
 func TestDemoWithoutHoldFails(t *testing.T) {
 	t.Parallel()
-	code, s, stderr := demoJSON(t, "--for", "4s", "--hold-timeout", "off", "--admin", "off")
+	fails := func(code int, s demoSummary) bool { return code == exitVerdict && s.Errors > 0 }
+	code, s, stderr := demoFairly(t, fails, "--for", "4s", "--hold-timeout", "off", "--admin", "off")
 	if code != exitVerdict {
 		t.Errorf("exit code %d; want 1", code)
 	}
@@ -98,7 +113,7 @@ func TestDemoWithoutHoldFails(t *testing.T) {
 
 func TestDemoOnRealRedis(t *testing.T) {
 	t.Parallel()
-	code, s, stderr := demoFairly(t, "--for", "4s", "--redis-server", "auto")
+	code, s, stderr := demoFairly(t, passed, "--for", "4s", "--redis-server", "auto", "--hold-timeout", demoHold)
 	if code == exitEnvironment && strings.Contains(stderr, "not installed") &&
 		os.Getenv("SENTINELPROXY_REQUIRE_REDIS") == "" && os.Getenv("CI") == "" {
 		t.Skip(stderr)
@@ -112,8 +127,9 @@ func TestDemoOnRealRedis(t *testing.T) {
 // A crash may cost the commands that the master had in hand, and nothing else.
 func TestDemoCrash(t *testing.T) {
 	t.Parallel()
-	_, s, _ := demoJSON(t, "--for", "5s", "--failover", "crash")
-	if s.Failovers < 1 || s.Errors != s.Uncertain || s.Disconnects+s.LostWrites+s.DoubledWrites != 0 {
+	unharmed := func(_ int, s demoSummary) bool { return s.Failovers > 0 && s.harmless() }
+	code, s, _ := demoFairly(t, unharmed, "--for", "5s", "--failover", "crash", "--hold-timeout", demoHold)
+	if !unharmed(code, s) {
 		t.Errorf("got %+v; want a failover, and nothing worse than UNCERTAIN", s)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,9 +33,15 @@ func remoteArgs(g *redistest.Group, s *started, kind string, more ...string) []s
 // drillRemote runs a whole drill of a sidecar that runs.
 func drillRemote(t *testing.T, g *redistest.Group, s *started, kind string, more ...string) (drill.Report, string, int) {
 	t.Helper()
+	return drillNow(t, remoteArgs(g, s, kind, more...)...)
+}
+
+// drillNow runs a drill as it is told to, and returns what it wrote and its exit code.
+func drillNow(t *testing.T, args ...string) (drill.Report, string, int) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "report.json")
 	out := new(buffer)
-	code := run(t.Context(), remoteArgs(g, s, kind, append(more, "--json", file)...), out, out)
+	code := run(t.Context(), append(args, "--json", file), out, out)
 	t.Log("\n" + out.String())
 	var r drill.Report
 	if b, err := os.ReadFile(file); err == nil {
@@ -59,7 +66,7 @@ func keysOf(t *testing.T, g *redistest.Group, pattern string) int {
 // A drill of a sidecar that runs and of its own Redis: it refuses a group that is
 // not fit, asks before it begins, fails the master over, and leaves nothing behind.
 func TestDrillRemote(t *testing.T) {
-	g := redistest.New(t, redistest.Options{DownAfter: time.Second, Quick: true, Password: "hush", SentinelPassword: "watch"})
+	g := redistest.New(t, redistest.Options{DownAfter: 3 * time.Second, Quick: true, Password: "hush", SentinelPassword: "watch"})
 	files := make(map[string]string)
 	for name, text := range map[string]string{"redis": "hush", "sentinel": "watch"} {
 		files[name] = filepath.Join(t.TempDir(), name)
@@ -70,7 +77,25 @@ func TestDrillRemote(t *testing.T) {
 	logins := []string{"--auth", "passthrough", "--redis-password-file", files["redis"], "--sentinel-password-file", files["sentinel"]}
 	socket := "unix:" + filepath.Join(t.TempDir(), "control")
 	s := startRun(t, g, append(logins, "--control", socket)...)
-	strain, refused := g.WatchStrain(t), drillRemote
+	strain := g.WatchStrain(t)
+	// refused fails the test unless a drill ends with this code and says why, however often it
+	// has to be asked where somebody is late: then more may be in its way.
+	refused := func(t *testing.T, kind string, want int, says []string, more ...string) {
+		t.Helper()
+		for n := 1; ; n++ {
+			stable(t, g)
+			began := time.Now()
+			_, text, code := drillRemote(t, g, s, kind, more...)
+			lacks := slices.DeleteFunc(slices.Clone(says), func(w string) bool { return strings.Contains(text, w) })
+			if code == want && len(lacks) == 0 {
+				return
+			}
+			if late := strain.Late(began, time.Now()); late <= disturbed || n == 5 {
+				t.Errorf("exit code %d, lacking %q; want %d, somebody %v late", code, lacks, want, late)
+				return
+			}
+		}
+	}
 	drillRemote := func(t *testing.T, g *redistest.Group, s *started, kind string, more ...string) (drill.Report, string, int) {
 		t.Helper()
 		return fairly(t, strain, 0, func() (drill.Report, string, int) {
@@ -84,24 +109,19 @@ func TestDrillRemote(t *testing.T) {
 	}
 
 	t.Run("no consent", func(t *testing.T) {
-		_, text, code := refused(t, g, s, "failover", logins...)
-		if code != exitUsage || !strings.Contains(text, "say --yes") || !strings.Contains(text, "worst case") {
-			t.Errorf("exit code %d; want %d, after the plan", code, exitUsage)
-		}
+		refused(t, "failover", exitUsage, []string{"say --yes", "worst case"}, logins...) // after the plan
 	})
 	t.Run("guard", func(t *testing.T) {
+		master := stable(t, g) // a busy machine may have made it another
 		if _, err := master.Do(t.Context(), "CONFIG", "SET", "maxmemory", "2mb", "maxmemory-policy", "noeviction"); err != nil {
 			t.Fatal(err)
 		}
-		for _, n := range g.Nodes()[1:] {
+		for _, n := range otherThan(g, master) {
 			if _, err := n.Do(t.Context(), "CONFIG", "SET", "replica-priority", "0"); err != nil {
 				t.Fatal(err)
 			}
 		}
-		_, text, code := refused(t, g, s, "failover", append(logins, "--yes")...)
-		if code != exitEnvironment || !strings.Contains(text, "replica-priority is 0") || !strings.Contains(text, "everyone's writes would be refused") {
-			t.Errorf("exit code %d; want %d, for priority and memory", code, exitEnvironment)
-		}
+		refused(t, "failover", exitEnvironment, []string{"replica-priority is 0", "everyone's writes would be refused"}, append(logins, "--yes")...)
 		for _, n := range g.Nodes() {
 			if _, err := n.Do(t.Context(), "CONFIG", "SET", "replica-priority", "100", "maxmemory", "0"); err != nil {
 				t.Fatal(err)
@@ -121,11 +141,7 @@ func TestDrillRemote(t *testing.T) {
 		inOrder(t, f[0], "fault", "route_held", "promoted", "route_switched", "switch_master_leader")
 	})
 	t.Run("switchover", func(t *testing.T) {
-		stable(t, g)
-		_, text, code := refused(t, g, s, "switchover", append(logins, "--yes")...)
-		if code != exitEnvironment || !strings.Contains(text, "control.listen") {
-			t.Errorf("exit code %d without the control socket; want %d, with what to change", code, exitEnvironment)
-		}
+		refused(t, "switchover", exitEnvironment, []string{"control.listen"}, append(logins, "--yes")...) // without the control socket
 		r, _, code := drillRemote(t, g, s, "switchover", append(logins, "--yes", "--slo", "max-pause=any", "--control", socket)...)
 		if code != exitOK || !r.Passed() || !r.Rounds[0].Failovers[0].Switched {
 			t.Fatalf("exit code %d, verdict %q", code, r.Verdict)
@@ -165,9 +181,9 @@ func TestDrillKilled(t *testing.T) {
 	if _, err := exec.LookPath("sh"); err != nil {
 		t.Skip(err)
 	}
-	g := redistest.New(t, redistest.Options{DownAfter: time.Second, Quick: true})
+	g := redistest.New(t, redistest.Options{DownAfter: calm, Quick: true})
 	s := startRun(t, g)
-	stable(t, g)
+	master := stable(t, g)
 	dir := t.TempDir()
 	cut, healed := filepath.Join(dir, "cut"), filepath.Join(dir, "healed")
 	self, err := os.Executable()
@@ -198,7 +214,7 @@ func TestDrillKilled(t *testing.T) {
 	if err := cmd.Wait(); err == nil {
 		t.Error("the drill ended well; want it killed")
 	}
-	if b, err := os.ReadFile(healed); err != nil || strings.TrimSpace(string(b)) != fmt.Sprint(stable(t, g).Addr(), " majority") {
+	if b, err := os.ReadFile(healed); err != nil || strings.TrimSpace(string(b)) != fmt.Sprint(master.Addr(), " majority") {
 		t.Errorf("the heal command was told %q, %v; want the master and the side", b, err)
 	}
 }

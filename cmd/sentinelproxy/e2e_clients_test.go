@@ -16,7 +16,7 @@ import (
 // call, a subscription, an open transaction; and a watched key counts as touched.
 func TestConnectionStateSurvivesFailover(t *testing.T) {
 	g := calmGroup(t)
-	s := startRun(t, g)
+	s := startRun(t, g, patiently()...)
 	for _, protocol := range []int{2, 3} {
 		t.Run(fmt.Sprintf("RESP%d", protocol), func(t *testing.T) {
 			old := stable(t, g)
@@ -49,9 +49,7 @@ func TestConnectionStateSurvivesFailover(t *testing.T) {
 			})
 
 			watch := watchMajority(t, g, old)
-			if err := g.Failover(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			failOver(t, g, watch)
 			watch.result(t)
 			watch.end()
 

@@ -107,10 +107,7 @@ func TestCertificateWebhook(t *testing.T) {
 	for role := range roles {
 		waitFor(t, "a webhook of role "+role, func() bool { return len(hook.of("CertificateExpiringSoon", "cert_role", role)) > 0 })
 	}
-	stable(t, g)
-	if err := g.Failover(t.Context()); err != nil { // all connections are new
-		t.Fatal(err)
-	}
+	failOverFrom(t, g, stable(t, g)) // all connections are new
 	master := stable(t, g)
 	waitFor(t, "the failover's webhook", func() bool { return len(hook.of("RouteChanged", "", nil)) >= 2 })
 	for role, want := range roles {
@@ -165,9 +162,7 @@ func TestFailoverAsEvents(t *testing.T) {
 	hook := newHookServer(t)
 	r := startRun(t, g, hook.args(t, "--webhook-min-severity", "info")...)
 	old := stable(t, g)
-	if err := g.Failover(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	failOverFrom(t, g, old)
 	master := stable(t, g)
 	waitFor(t, "the webhook of the new master", func() bool {
 		return len(hook.of("RouteChanged", "to", string(master.Addr()))) > 0

@@ -14,7 +14,7 @@ import (
 // writes go on before a majority names the new master.
 func TestPlannedFailoverFast(t *testing.T) {
 	g := calmGroup(t)
-	s := startRun(t, g, "--follow", "fast")
+	s := startRun(t, g, patiently("--follow", "fast")...)
 	strain := g.WatchStrain(t)
 	w := startWriters(t, s.addr, plainClients)
 	var failovers []ordered
@@ -22,15 +22,12 @@ func TestPlannedFailoverFast(t *testing.T) {
 		old := stable(t, g)
 		watch := watchMajority(t, g, old)
 		pause(t, 500*time.Millisecond)
-		asked := time.Now()
-		if err := g.Failover(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		majority, _ := watch.result(t)
+		f := failOver(t, g, watch)
+		watch.result(t)
 		watch.end()
-		failovers = append(failovers, ordered{asked, majority})
+		failovers = append(failovers, f)
 		if role, err := old.Role(t.Context()); err != nil || role != topology.RoleReplica {
-			disturbedOr(t, strain, asked, time.Now(), "the old master is %v (%v); want a replica by now", role, err)
+			disturbedOr(t, strain, f.asked, time.Now(), "the old master is %v (%v); want a replica by now", role, err)
 		}
 	}
 	master := stable(t, g)
@@ -89,7 +86,7 @@ func TestMasterKilledFast(t *testing.T) {
 	master := stable(t, g)
 	w.finish()
 	t.Logf("a majority named the new master %v after the kill", majority.Sub(killed))
-	if resumed := w.checkCrash(t, strain, master, old, majority); !resumed.Before(majority) {
+	if resumed := w.checkCrash(t, g, strain, watch, master, old); !resumed.Before(majority) {
 		disturbedOr(t, strain, killed, resumed, "the pause ended %v after the majority; want before it", resumed.Sub(majority))
 	}
 }

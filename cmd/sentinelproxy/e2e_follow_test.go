@@ -52,7 +52,7 @@ func TestLeaderDiesBeforePromotion(t *testing.T) {
 	g := quickGroup(t, redistest.Options{})
 	for _, mode := range modes() {
 		t.Run(mode, func(t *testing.T) {
-			s := startRun(t, g, "--follow", mode)
+			s := startRun(t, g, patiently("--follow", mode)...)
 			strain := g.WatchStrain(t)
 			w := startWriters(t, s.addr, plainClients)
 			master := stable(t, g)
@@ -114,7 +114,7 @@ func TestLeaderDiesAfterPromotion(t *testing.T) {
 // two remains: a write in flight when the sidecar sees it may be answered -UNCERTAIN.
 func TestFailoverAborted(t *testing.T) {
 	g := quickGroup(t, redistest.Options{Replicas: 1, FailoverTimeout: 2 * time.Second})
-	s := startRun(t, g, "--hold-timeout", "20s", "--hold-max", "30s")
+	s := startRun(t, g, patiently()...)
 	w := startWriters(t, s.addr, plainClients)
 	master := stable(t, g)
 	candidate := otherThan(g, master)[0]
@@ -154,11 +154,14 @@ func TestFailoverAborted(t *testing.T) {
 // Two Sentinels are told to fail over at the same moment: both call themselves
 // elected, at one epoch, and may promote two nodes. Following fast may then have
 // served the one that loses, which its clients are told.
+//
+// The two nodes may be told to follow each other. Then the Sentinels call their masters down
+// when down-after is over, and elect another when twice the failover-timeout is.
 func TestTwoFailoversAtOnce(t *testing.T) {
-	g := quickGroup(t, redistest.Options{Replicas: 3})
+	g := quickGroup(t, redistest.Options{Replicas: 3, DownAfter: 5 * time.Second, FailoverTimeout: 5 * time.Second})
 	for _, mode := range modes() {
 		t.Run(mode, func(t *testing.T) {
-			s := startRun(t, g, "--follow", mode, "--hold-timeout", "20s", "--hold-max", "30s")
+			s := startRun(t, g, patiently("--follow", mode)...)
 			strain := g.WatchStrain(t)
 			w := startWriters(t, s.addr, plainClients)
 			old := stable(t, g)
@@ -205,7 +208,7 @@ func TestSecondFailoverAtOnce(t *testing.T) {
 	g := quickGroup(t, redistest.Options{})
 	for _, mode := range modes() {
 		t.Run(mode, func(t *testing.T) {
-			s := startRun(t, g, "--follow", mode)
+			s := startRun(t, g, patiently("--follow", mode)...)
 			w := startWriters(t, s.addr, plainClients)
 			watch := watchMajority(t, g, stable(t, g))
 			if err := g.FailoverOn(t.Context(), 0); err != nil {
@@ -262,17 +265,24 @@ func settle(t *testing.T, g *redistest.Group) *redistest.Node {
 		}
 		t.Logf("%s names another master than the majority: it monitors anew", v.Name())
 		do(t, v, "SENTINEL", "REMOVE", g.Name())
-		do(t, v, "SENTINEL", "MONITOR", g.Name(), host, port, 2)
-		do(t, v, "SENTINEL", "SET", g.Name(), "down-after-milliseconds", 1000)
+		monitor(t, v, g.Name(), host, port)
 	}
 	return stable(t, g)
+}
+
+// monitor has a Sentinel monitor a master as it does those of a calm group, and not with
+// its own times, of half a minute and three minutes.
+func monitor(tb testing.TB, v *redistest.Node, name, host string, port int) {
+	tb.Helper()
+	do(tb, v, "SENTINEL", "MONITOR", name, host, port, 2)
+	do(tb, v, "SENTINEL", "SET", name, "down-after-milliseconds", calm.Milliseconds(), "failover-timeout", calm.Milliseconds())
 }
 
 // A replica that can't follow the new master makes the leader's +switch-master wait
 // for its failover-timeout. Nobody waits for that.
 func TestReplicaCannotResync(t *testing.T) {
 	g := quickGroup(t, redistest.Options{FailoverTimeout: 8 * time.Second})
-	s := startRun(t, g)
+	s := startRun(t, g, patiently()...)
 	w := startWriters(t, s.addr, plainClients)
 	old := stable(t, g)
 	for _, n := range otherThan(g, old) {
@@ -280,34 +290,27 @@ func TestReplicaCannotResync(t *testing.T) {
 	}
 	watch := watchMajority(t, g, old)
 	strain := g.WatchStrain(t)
-	asked := time.Now()
-	if err := g.Failover(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	majority := watch.named(t)
-	resumed := w.firstAckAfter(t, majority)
+	f := failOver(t, g, watch)
+	resumed := w.firstAckAfter(t, f.majority)
 	if _, leader := watch.result(t); !resumed.Before(leader) {
-		disturbedOr(t, strain, asked, resumed, "resumed %v after the leader's +switch-master", resumed.Sub(leader))
+		disturbedOr(t, strain, f.asked, resumed, "resumed %v after the leader's +switch-master", resumed.Sub(leader))
 	} else {
-		t.Logf("resumed %v after the majority, %v before the leader's +switch-master", resumed.Sub(majority), leader.Sub(resumed))
+		t.Logf("resumed %v after the majority, %v before the leader's +switch-master", resumed.Sub(f.majority), leader.Sub(resumed))
 	}
 	for _, n := range otherThan(g, old) {
 		do(t, n, "CONFIG", "SET", "masterauth", "")
 	}
-	w.unharmed(t, stable(t, g), strain, ordered{asked, majority})
+	w.unharmed(t, stable(t, g), strain, f)
 }
 
 // An operator has every Sentinel forget the group and monitor it anew, at another
 // node and from epoch 0; later the Sentinels are reset.
 func TestMonitoredAnewAndReset(t *testing.T) {
 	g := quickGroup(t, redistest.Options{})
-	s := startRun(t, g, "--hold-timeout", "20s", "--hold-max", "30s")
+	s := startRun(t, g, patiently()...)
 	w := startWriters(t, s.addr, plainClients)
 	old := stable(t, g)
-	if err := g.Failover(t.Context()); err != nil { // so that the epoch is not 0
-		t.Fatal(err)
-	}
-	waitFor(t, "a failover", func() bool { m, err := g.Master(t.Context()); return err == nil && m != old })
+	failOverFrom(t, g, old) // so that the epoch is not 0
 	master := stable(t, g)
 	for _, v := range g.Sentinels() {
 		do(t, v, "SENTINEL", "RESET", g.Name())
@@ -327,8 +330,7 @@ func TestMonitoredAnewAndReset(t *testing.T) {
 		do(t, n, "REPLICAOF", host, port)
 	}
 	for _, v := range g.Sentinels() {
-		do(t, v, "SENTINEL", "MONITOR", g.Name(), host, port, 2)
-		do(t, v, "SENTINEL", "SET", g.Name(), "down-after-milliseconds", 1000)
+		monitor(t, v, g.Name(), host, port)
 	}
 	asked := time.Now()
 	waitFor(t, "the new master to be served", func() bool { return strings.Contains(s.log.String(), "lower epoch accepted") })
@@ -343,7 +345,7 @@ func TestSlowNetwork(t *testing.T) {
 	g := quickGroup(t, redistest.Options{Relays: true})
 	for _, mode := range modes() {
 		t.Run(mode, func(t *testing.T) {
-			s := startRun(t, g, "--follow", mode)
+			s := startRun(t, g, patiently("--follow", mode)...)
 			strain := g.WatchStrain(t)
 			w := startWriters(t, s.addr, plainClients)
 			old := stable(t, g)
@@ -351,11 +353,7 @@ func TestSlowNetwork(t *testing.T) {
 			for _, n := range otherThan(g, old) {
 				n.Relay().Delay(60*time.Millisecond, 20*time.Millisecond)
 			}
-			f := ordered{asked: time.Now()}
-			if err := g.Failover(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			f.majority = watch.named(t)
+			f := failOver(t, g, watch)
 			w.firstAckAfter(t, time.Now())
 			for _, n := range otherThan(g, old) {
 				n.Relay().Heal()

@@ -157,7 +157,7 @@ func nothing(tb testing.TB) string {
 // metric returns a sample's value as /metrics shows it.
 func metric(tb testing.TB, admin, name string) float64 {
 	tb.Helper()
-	_, body := get(tb, addrOf(admin), "/metrics")
+	body := page(tb, addrOf(admin), "/metrics")
 	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindStringSubmatch(body)
 	if m == nil {
 		tb.Fatalf("no sample %s in\n%s", name, body)

@@ -72,7 +72,7 @@ func (w *writers) unharmed(tb testing.TB, master *redistest.Node, s *redistest.S
 // they have such connections to the new master, too.
 func TestPlannedFailoverOfLongCommands(t *testing.T) {
 	g := calmGroup(t)
-	s := startRun(t, g)
+	s := startRun(t, g, patiently()...)
 	strain := g.WatchStrain(t)
 	const long = 5000
 	w := startWritersAs(t, s.addr, plainClients, func(w *writer) {
@@ -86,11 +86,7 @@ func TestPlannedFailoverOfLongCommands(t *testing.T) {
 	}
 	waitFor(t, "connections for what is long", laned)
 	watch := watchMajority(t, g, old)
-	f := ordered{asked: time.Now()}
-	if err := g.Failover(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	f.majority = watch.named(t)
+	f := failOver(t, g, watch)
 	watch.end()
 	master := stable(t, g)
 	if master == old {

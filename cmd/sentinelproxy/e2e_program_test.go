@@ -30,20 +30,24 @@ type program struct {
 	popped        atomic.Int64
 	done          atomic.Int64 // transactions that EXEC acknowledged
 	hits          atomic.Int64 // answers of the client-side cache
+
+	fail func(error) // is told what ends a task
 }
 
 // task is one goroutine of a program: rounds is how many rounds went well.
 type task struct {
 	name   string
 	rounds atomic.Int64
+	over   atomic.Bool // it has failed
 	// longest is the longest round. Owned by the task; read after finish.
 	longest time.Duration
 }
 
-// startProgram starts a program, and returns it when its library is connected.
-func startProgram(tb testing.TB, name string, w *way, newLib func(testing.TB, *way) library) *program {
+// startProgram starts a program, and returns it when its library is connected. fail is told
+// of each task that failed.
+func startProgram(tb testing.TB, name string, w *way, newLib func(testing.TB, *way) library, fail func(error)) *program {
 	tb.Helper()
-	p := &program{tb: tb, name: name, way: w, lib: newLib(tb, w)}
+	p := &program{tb: tb, name: name, way: w, lib: newLib(tb, w), fail: fail}
 	ctx, stop := context.WithCancel(tb.Context())
 	p.stop = stop
 	listening, deafen := context.WithCancel(tb.Context())
@@ -105,7 +109,8 @@ func (p *program) start(ctx context.Context, running *sync.WaitGroup, name strin
 			}
 			begun := time.Now()
 			if err := round(working, n); err != nil {
-				p.tb.Errorf("%s: %s, round %d: %v", p.name, name, n, err)
+				t.over.Store(true)
+				p.fail(fmt.Errorf("%s: %s, round %d: %w", p.name, name, n, err))
 				return
 			}
 			t.longest = max(t.longest, time.Since(begun))
@@ -229,8 +234,8 @@ func (p *program) cacheRound(ctx context.Context, n int64) error {
 	}
 }
 
-// waitRounds waits until every task has done n more rounds and a message that was
-// published since was heard.
+// waitRounds waits until every task that has not failed has done n more rounds and a message
+// that was published since was heard.
 func waitRounds(tb testing.TB, programs []*program, n int64) {
 	tb.Helper()
 	goal := make(map[*task]int64)
@@ -245,12 +250,15 @@ func waitRounds(tb testing.TB, programs []*program, n int64) {
 	}
 	behind := func() string {
 		for _, p := range programs {
+			publishing := true
 			for _, t := range p.tasks {
-				if got := t.rounds.Load(); got < goal[t] {
+				if t.over.Load() {
+					publishing = publishing && t.name != "publisher"
+				} else if got := t.rounds.Load(); got < goal[t] {
 					return fmt.Sprintf("%s: %s has done %d rounds of %d", p.name, t.name, got, goal[t])
 				}
 			}
-			if got := p.heard.Load(); got < news[p] {
+			if got := p.heard.Load(); publishing && got < news[p] {
 				return fmt.Sprintf("%s has heard message %d and not %d", p.name, got, news[p])
 			}
 		}

@@ -63,7 +63,7 @@ func startGuarded(tb testing.TB, g *redistest.Group, more ...string) *guarded {
 	return r
 }
 
-// read asks the admin server for a path, with a token unless that is "".
+// read asks the admin server for a path, with a token unless that is ""; code 0 is no answer.
 func (r *guarded) read(tb testing.TB, path, token string) (int, string) {
 	tb.Helper()
 	req, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, "https://"+r.admin+path, http.NoBody)
@@ -75,14 +75,27 @@ func (r *guarded) read(tb testing.TB, path, token string) (int, string) {
 	}
 	resp, err := r.http.Do(req)
 	if err != nil {
-		tb.Fatal(err)
+		return 0, err.Error()
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
-		tb.Fatal(err)
+		return 0, err.Error()
 	}
 	return resp.StatusCode, string(b)
+}
+
+// page is read with the token, and asks until there is an answer: a busy machine may leave
+// one out.
+func (r *guarded) page(tb testing.TB, path string) string {
+	tb.Helper()
+	var code int
+	var body string
+	waitFor(tb, "an answer to "+path, func() bool { code, body = r.read(tb, path, r.token); return code != 0 })
+	if code != http.StatusOK {
+		tb.Fatalf("%s: %d %s", path, code, body)
+	}
+	return body
 }
 
 // samples are the values of one metric, by one of its labels.
@@ -91,11 +104,7 @@ type samples map[string]float64
 // samples reads those of the sidecar.
 func (r *guarded) samples(tb testing.TB, metric, label string) samples {
 	tb.Helper()
-	code, body := r.read(tb, "/metrics", r.token)
-	if code != http.StatusOK {
-		tb.Fatalf("/metrics: %d %s", code, body)
-	}
-	all := samples{}
+	body, all := r.page(tb, "/metrics"), samples{}
 	for _, m := range regexp.MustCompile(`(?m)^`+metric+`\{([^}]*)\} (\S+)$`).FindAllStringSubmatch(body, -1) {
 		v, err := strconv.ParseFloat(m[2], 64)
 		if err != nil {
@@ -139,10 +148,16 @@ func startPrometheus(tb testing.TB, config string) prometheusServer {
 	return p
 }
 
-// data asks Prometheus' API and decodes the answer's data.
+// data asks Prometheus' API until it answers, and decodes the answer's data. A query that
+// took it too long is answered 503.
 func (p prometheusServer) data(tb testing.TB, path string, into any) {
 	tb.Helper()
-	code, body := get(tb, addrOf(p.addr), path)
+	var code int
+	var body string
+	waitFor(tb, "prometheus to answer "+path, func() bool {
+		code, body = get(tb, addrOf(p.addr), path)
+		return code != 0 && code != http.StatusServiceUnavailable
+	})
 	answer := struct{ Data any }{into}
 	if err := json.Unmarshal([]byte(body), &answer); err != nil || code != http.StatusOK {
 		tb.Fatalf("%s: %d %v %s", path, code, err, body)
@@ -223,9 +238,9 @@ func (n *notices) hasResolved(alert string) bool {
 // is resolved when the failover is over. What it has counted then is what the sidecar says.
 func TestPrometheusSeesAFailover(t *testing.T) {
 	metricspage.Tool(t, "prometheus")
-	// Time enough for the alert before the failover, on a busy machine too.
-	g := redistest.New(t, redistest.Options{Quick: true, DownAfter: 8 * time.Second})
-	s := startGuarded(t, g, "--hold-timeout", "2s", "--outage-policy", "read:cache-*=nil")
+	// The failover waits until the alert was seen: the Sentinels hurry only then.
+	g := redistest.New(t, redistest.Options{Quick: true, DownAfter: 3 * patience})
+	s := startGuarded(t, g, "--hold-timeout", "2s", "--hold-max", (3 * patience).String(), "--outage-policy", "read:cache-*=nil")
 	master := stable(t, g)
 
 	rules, err := os.ReadFile("../../examples/prometheus/rules.yml")
@@ -268,9 +283,12 @@ scrape_configs:
 	// A read that was lost with the master has waited out its time before the outage begins.
 	waitFor(t, "the route to hold", func() bool { return s.samples(t, "sentinelproxy_route_state", "state")["holding"] == 1 })
 	reads := startReaders(t, s.addr)
+	leave(t, s)                                                                                // while commands wait
 	waitFor(t, "the alert to be firing", func() bool { return p.alert(t, alert) == "firing" }) // that it was pending first is on record
 	t.Logf("firing after %v", time.Since(begun).Round(10*time.Millisecond))
-	leave(t, s)
+	for _, v := range g.Sentinels() {
+		do(t, v, "SENTINEL", "SET", g.Name(), "down-after-milliseconds", 2000)
+	}
 	waitWithin(t, 3*patience, "the alert to be resolved", func() bool { return p.alert(t, alert) == "" && told.hasResolved(alert) })
 	t.Logf("resolved after %v", time.Since(begun).Round(10*time.Millisecond))
 	waitFor(t, "the alert that tells of failovers", func() bool { return p.alert(t, "SentinelproxyFailover") == "firing" })
@@ -303,7 +321,7 @@ scrape_configs:
 	}
 	t.Logf("held %v: %v; rejected at once %v", sum, ours, atOnce)
 
-	_, scrape := s.read(t, "/metrics", s.token)
+	scrape := s.page(t, "/metrics")
 	check := exec.CommandContext(t.Context(), metricspage.Tool(t, "promtool"), "check", "metrics")
 	check.Stdin = strings.NewReader(scrape)
 	if out, err := check.CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {

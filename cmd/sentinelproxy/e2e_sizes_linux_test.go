@@ -247,7 +247,7 @@ func TestLargestValuesNeedLittleMemory(t *testing.T) {
 // A large value that comes while no master is served stays with its client.
 func TestHeldLargestValueNeedsLittleMemory(t *testing.T) {
 	g := redistest.New(t, redistest.Options{Replicas: 1, DownAfter: 3 * time.Second, RedisConfig: []string{"repl-diskless-sync yes"}})
-	s, pid := startBuilt(t, g)
+	s, pid := startBuilt(t, g, patiently()...)
 	stable(t, g)
 	old, err := g.Master(t.Context())
 	if err != nil {

@@ -135,7 +135,7 @@ func demote(tb testing.TB, g *redistest.Group, old *redistest.Node) {
 // lost, and writes go on before the leader publishes +switch-master.
 func TestPlannedFailover(t *testing.T) {
 	g := calmGroup(t)
-	s := startRun(t, g)
+	s := startRun(t, g, patiently()...)
 	strain := g.WatchStrain(t)
 	w := startWriters(t, s.addr, plainClients)
 	var failedOver *redistest.Node
@@ -151,13 +151,9 @@ func TestPlannedFailover(t *testing.T) {
 		failedOver = old
 		watch := watchMajority(t, g, old)
 		pause(t, 500*time.Millisecond)
-		f := ordered{asked: time.Now()}
-		if err := g.Failover(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		f := failOver(t, g, watch)
 		majority, leader := watch.result(t)
 		watch.end()
-		f.majority = majority
 		failovers = append(failovers, f)
 		resumed := w.firstAckAfter(t, majority)
 		if late := strain.Late(f.asked, resumed); late > disturbed && (resumed.Sub(majority) > soon || !resumed.Before(leader)) {
@@ -202,19 +198,21 @@ func TestMasterKilled(t *testing.T) {
 	majority, _ := watch.result(t)
 	master := stable(t, g)
 	w.finish()
-	resumed := w.checkCrash(t, strain, master, old, majority)
+	resumed := w.checkCrash(t, g, strain, watch, master, old)
 	notBefore(t, strain, resumed, majority)
 }
 
 // With retry.writes: idempotent a plain SET whose reply died with the master is sent
 // again: nobody is told anything.
 func TestMasterKilledIdempotent(t *testing.T) {
-	g := quickGroup(t, redistest.Options{DownAfter: time.Second})
+	g := quickGroup(t, redistest.Options{DownAfter: 3 * time.Second})
 	s := startRun(t, g, patiently("--retry-writes", "idempotent")...)
+	strain := g.WatchStrain(t)
 	w := startWriters(t, s.addr, plainClients)
 	old := stable(t, g)
 	watch := watchMajority(t, g, old)
 	pause(t, 500*time.Millisecond)
+	killed := time.Now()
 	if err := old.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -227,15 +225,39 @@ func TestMasterKilledIdempotent(t *testing.T) {
 	w.finish()
 	h := w.history()
 	h.wantNoErrors(t)
-	if h.uncertain > 0 {
+	again := failedOverAgain(t, g, watch, strain, killed)
+	if h.uncertain > 0 && !again {
 		t.Errorf("%d -UNCERTAIN; want none", h.uncertain)
 	}
-	resumed := w.resumed(t, majority)
-	after := func(a ack) bool { return !a.at.Before(resumed) }
-	if lost := w.lost(t, master, after); len(lost) > 0 {
-		t.Errorf("%d writes acknowledged after the switch are lost, such as %v", len(lost), lost[:min(3, len(lost))])
+	w.keptAfter(t, master, w.resumed(t, majority), again)
+	t.Logf("acknowledged %d, uncertain %d, longest gap %v", h.acked, h.uncertain, h.longestGap)
+}
+
+// failedOverAgain reports whether somebody was so late that a second failover followed the
+// one that a test had begun at from. It is another crash to the Sentinels: what the first
+// new master had acknowledged, and not replicated, is lost.
+func failedOverAgain(tb testing.TB, g *redistest.Group, watch *majorityWatch, s *redistest.Strain, from time.Time) bool {
+	tb.Helper()
+	late, now := s.Late(from, time.Now()), epochOf(tb, g.Sentinels()[0], g.Name())
+	if late <= muchLate || now <= watch.epoch+1 {
+		return false
 	}
-	t.Logf("acknowledged %d, longest gap %v", h.acked, h.longestGap)
+	tb.Logf("somebody was %v late, and the epoch rose from %d to %d: there may have been two failovers", late, watch.epoch, now)
+	return true
+}
+
+// keptAfter checks that no write that was acknowledged since the switch is lost, unless there
+// was another.
+func (w *writers) keptAfter(tb testing.TB, master *redistest.Node, resumed time.Time, again bool) {
+	tb.Helper()
+	lost := w.lost(tb, master, func(a ack) bool { return !a.at.Before(resumed) })
+	switch {
+	case len(lost) == 0:
+	case again:
+		tb.Logf("%d writes acknowledged after the first switch are lost", len(lost))
+	default:
+		tb.Errorf("%d writes acknowledged after the switch are lost, such as %v", len(lost), lost[:min(3, len(lost))])
+	}
 }
 
 // SIGSTOP of the master for 6 s, and until another was elected: what it answers on waking
@@ -260,7 +282,7 @@ func TestMasterHangs(t *testing.T) {
 	master := stable(t, g)
 	pause(t, time.Second)
 	w.finish()
-	resumed := w.checkCrash(t, strain, master, old, majority)
+	resumed := w.checkCrash(t, g, strain, watch, master, old)
 	notBefore(t, strain, resumed, majority)
 }
 
@@ -299,7 +321,9 @@ func (w *writers) resumed(tb testing.TB, majority time.Time) time.Time {
 // checkCrash checks what a crash or a hang may cost: one -UNCERTAIN for each
 // command in flight, and nothing after the switch. It returns when writes resumed. Where
 // somebody is late a master may be taken for lost once more, which costs as much again.
-func (w *writers) checkCrash(tb testing.TB, s *redistest.Strain, master, old *redistest.Node, majority time.Time) (resumed time.Time) {
+func (w *writers) checkCrash(
+	tb testing.TB, g *redistest.Group, s *redistest.Strain, watch *majorityWatch, master, old *redistest.Node,
+) (resumed time.Time) {
 	tb.Helper()
 	if master == old {
 		tb.Fatal("no failover happened")
@@ -316,11 +340,8 @@ func (w *writers) checkCrash(tb testing.TB, s *redistest.Strain, master, old *re
 			break
 		}
 	}
-	resumed = w.resumed(tb, majority)
-	after := func(a ack) bool { return !a.at.Before(resumed) }
-	if lost := w.lost(tb, master, after); len(lost) > 0 {
-		tb.Errorf("%d writes acknowledged after the switch are lost, such as %v", len(lost), lost[:min(3, len(lost))])
-	}
+	resumed = w.resumed(tb, watch.named(tb))
+	w.keptAfter(tb, master, resumed, failedOverAgain(tb, g, watch, s, watch.began))
 	return resumed
 }
 
@@ -339,6 +360,10 @@ func TestAllSentinelsStop(t *testing.T) {
 		}
 	}
 	waitFor(t, "the Sentinels to call the replica down", func() bool { return downReplicas(t, g) == 1 })
+	waitFor(t, "the sidecar to have heard so", func() bool {
+		_, body := get(t, addrOf(s.admin), "/api/v1/status")
+		return strings.Contains(body, "s_down")
+	})
 	strain := g.WatchStrain(t)
 	w := startWriters(t, s.addr, plainClients)
 	pause(t, 4*time.Second)

@@ -69,7 +69,7 @@ func (r *tlsRun) shownName(tb testing.TB) string {
 // TLS on all legs, mutual: a planned failover is a pause, and a certificate is
 // changed under load, without one connection lost.
 func TestTLSEverywhere(t *testing.T) {
-	r := startTLSRun(t, calm)
+	r := startTLSRun(t, calm, patiently()...)
 	strain := r.group.WatchStrain(t)
 	old := stable(t, r.group)
 	w := startWritersAs(t, r.secure, plainClients, func(w *writer) { w.tls = r.client })
@@ -82,11 +82,7 @@ func TestTLSEverywhere(t *testing.T) {
 	waitFor(t, "the new certificate", func() bool { return r.shownName(t) == "second" })
 
 	watch := watchMajority(t, r.group, old)
-	f := ordered{asked: time.Now()}
-	if err := r.group.Failover(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	f.majority = watch.named(t)
+	f := failOver(t, r.group, watch)
 	watch.end()
 	master := stable(t, r.group)
 	if master == old {
@@ -177,7 +173,7 @@ func TestTLSCrashAndHang(t *testing.T) {
 			majority, _ := watch.result(t)
 			master := stable(t, r.group)
 			w.finish()
-			resumed := w.checkCrash(t, strain, master, old, majority)
+			resumed := w.checkCrash(t, r.group, strain, watch, master, old)
 			if tt.more == nil { // else it does not wait for one
 				notBefore(t, strain, resumed, majority)
 			}

@@ -241,8 +241,10 @@ func (w *writers) lostAcks(tb testing.TB, node *redistest.Node, include func(ack
 // majorityWatch asks every Sentinel each 5 ms who is master, by itself and not
 // through the sidecar, and notes when more than half first named another.
 type majorityWatch struct {
-	stop context.CancelFunc
-	wg   sync.WaitGroup
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
+	began time.Time
+	epoch int // of the master that is to be replaced
 
 	mu       sync.Mutex // guards the fields below
 	names    map[topology.Addr]string
@@ -255,9 +257,9 @@ type majorityWatch struct {
 func watchMajority(tb testing.TB, g *redistest.Group, old *redistest.Node) *majorityWatch {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(tb.Context())
-	m := &majorityWatch{stop: cancel, names: make(map[topology.Addr]string)}
+	m := &majorityWatch{stop: cancel, began: time.Now(), names: make(map[topology.Addr]string)}
 	if old != nil {
-		m.old = string(old.Addr())
+		m.old, m.epoch = string(old.Addr()), epochOf(tb, g.Sentinels()[0], g.Name())
 	}
 	for _, addr := range g.SentinelAddrs() {
 		c := redis.NewSentinelClient(&redis.Options{Addr: string(addr), MaxRetries: -1, ReadTimeout: patience, TLSConfig: g.Sentinels()[0].ClientTLS()})
@@ -311,14 +313,17 @@ func (m *majorityWatch) heard(from topology.Addr, master string, at time.Time) {
 	}
 }
 
+// isNamed reports whether a majority has named a master.
+func (m *majorityWatch) isNamed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.majority.IsZero()
+}
+
 // named returns when a majority first named a master.
 func (m *majorityWatch) named(tb testing.TB) time.Time {
 	tb.Helper()
-	waitFor(tb, "a majority", func() bool {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		return !m.majority.IsZero()
-	})
+	waitFor(tb, "a majority", m.isNamed)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.majority

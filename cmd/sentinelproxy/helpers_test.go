@@ -278,9 +278,20 @@ func get(tb testing.TB, addr net.Addr, path string) (int, string) {
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
-		tb.Fatal(err)
+		return 0, err.Error()
 	}
 	return resp.StatusCode, string(b)
+}
+
+// page is get, and asks until there is an answer: a busy machine may leave one out.
+func page(tb testing.TB, addr net.Addr, path string) (body string) {
+	tb.Helper()
+	waitFor(tb, "an answer to "+path, func() (ok bool) {
+		var code int
+		code, body = get(tb, addr, path)
+		return code != 0
+	})
+	return body
 }
 
 // oneLine fails the test unless s is a single line that holds want.

@@ -67,9 +67,7 @@ masters:
 		t.Errorf("certificates:\n%q; want\n%q", got, want)
 	}
 
-	if err := g.Failover(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	failOverFrom(t, g, master)
 	waitWithin(t, 3*patience, "another master", func() bool {
 		m, err := g.Master(t.Context())
 		moved := err == nil && m != master

@@ -44,9 +44,7 @@ func TestStatusOfARealGroup(t *testing.T) {
 	}
 	shows("sidecar   ready", "route      serving for ", "master     "+string(old.Addr())+", epoch ", "linked, ", " behind",
 		"agree: 3 of 3 answer, 3 name "+string(old.Addr()), "  agrees\n", "clients    0 on "+s.addr, "lately\n")
-	if err := g.Failover(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	failOverFrom(t, g, old)
 	master := stable(t, g)
 	shows("failover ", string(old.Addr())+", ", "then "+string(master.Addr())+" at epoch ", "(followed)", " +")
 

@@ -112,17 +112,26 @@ func (n *Node) replication(ctx context.Context) (replication, error) {
 
 // answeringPid returns the process id of whoever answers at the node's address.
 func (n *Node) answeringPid(ctx context.Context) (int, error) {
-	reply, err := n.ask(ctx, "INFO", "server")
+	v, err := n.infoField(ctx, "server", "process_id")
 	if err != nil {
 		return 0, err
 	}
+	return strconv.Atoi(v)
+}
+
+// infoField returns one field of a section of INFO.
+func (n *Node) infoField(ctx context.Context, section, field string) (string, error) {
+	reply, err := n.ask(ctx, "INFO", section)
+	if err != nil {
+		return "", err
+	}
 	text, _ := reply.(string)
 	for line := range strings.Lines(text) {
-		if v, ok := strings.CutPrefix(line, "process_id:"); ok {
-			return strconv.Atoi(strings.TrimSpace(v))
+		if v, ok := strings.CutPrefix(line, field+":"); ok {
+			return strings.TrimSpace(v), nil
 		}
 	}
-	return 0, errors.New("INFO names no process_id")
+	return "", fmt.Errorf("INFO names no %s", field)
 }
 
 // pairs reads a flat array of names and values, as Sentinel answers.

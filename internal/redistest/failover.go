@@ -144,9 +144,10 @@ func (g *Group) FailoverOn(ctx context.Context, sentinel int) error {
 }
 
 // WaitStable waits until no failover is under way and the next one can't be undone by
-// what is left of the last: all Sentinels that run name the same master and see it up,
-// that node's role is master, all other data nodes that run follow it with their links
-// up, and every Sentinel has seen that they do. Dead and paused processes don't count.
+// what is left of the last: all Sentinels that run act, name the same master and see it
+// up, that node's role is master, all other data nodes that run follow it with their
+// links up, and every Sentinel has seen that they do. Dead and paused processes don't
+// count.
 func (g *Group) WaitStable(ctx context.Context) error {
 	ctx, cancel := withDefaultWait(ctx)
 	defer cancel()
@@ -176,8 +177,24 @@ func (g *Group) stable(ctx context.Context) error {
 		if m := pairs(reply); addrOf(m) != master.announced || m["flags"] != "master" {
 			return fmt.Errorf("%s names %s with flags %q; want %s", s.name, addrOf(m), m["flags"], master.announced)
 		}
+		if err := s.acting(ctx); err != nil {
+			return err
+		}
 	}
 	return g.followed(ctx, master)
+}
+
+// acting checks that a Sentinel is not in TILT: one that was kept from running for two
+// seconds only looks on for thirty, and would call off a failover that it leads.
+func (n *Node) acting(ctx context.Context) error {
+	tilt, err := n.infoField(ctx, "sentinel", "sentinel_tilt")
+	if err != nil {
+		return fmt.Errorf("INFO of %s: %w", n.name, err)
+	}
+	if tilt != "0" {
+		return fmt.Errorf("%s is in TILT: it was kept from running", n.name)
+	}
+	return nil
 }
 
 // followed checks that master runs as one and that every other serving node is

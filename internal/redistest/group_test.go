@@ -171,7 +171,7 @@ func TestPauseAndResume(t *testing.T) {
 	failOver(t, g) // by the next Sentinel
 	must(t, s.Resume())
 	mustBeStable(t, g) // it has learned of the new master
-	mustDo(t, s, "PING")
+	must(t, s.acting(t.Context()))
 
 	old := mustMaster(t, g)
 	must(t, old.Pause())
