@@ -41,7 +41,7 @@ func (s *session) asking(frame, probe []byte, then func(reply []byte)) bool {
 			return
 		case reply == nil:
 			s.pullAsked(again)
-			s.takeBack(resendLost)
+			s.takeBack(p.gone())
 		case reply[0] == '-' && !provoked(reply):
 			s.reply(reply)
 		default:

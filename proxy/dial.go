@@ -23,6 +23,10 @@ const (
 	redialMin = 10 * time.Millisecond
 	redialMax = 500 * time.Millisecond
 	lossGrace = 250 * time.Millisecond
+
+	// turnedAwayFor is how long after a connection was turned away, or broke off in its
+	// greeting, a closed one is not taken for Redis' word on its client.
+	turnedAwayFor = time.Second
 )
 
 // sharedPipe returns the pipe of an identity, dialling it if there is none; nil if
@@ -46,7 +50,7 @@ func (w *worker) ownPipe(s *session, who identity, why pinReason) *pipe {
 	w.owned++
 	w.stats.pinned[why]++
 	list := w.idle[who]
-	for len(list) > 0 && s.cutID == 0 { // else it is a new one that tells why the last was closed
+	for len(list) > 0 && s.cutPipe == nil { // else it is a new one that tells why the last was closed
 		p := list[len(list)-1]
 		list = list[:len(list)-1]
 		w.idle[who] = list
@@ -84,7 +88,7 @@ func (*worker) giveUp(p *pipe) {
 	s := p.owner
 	p.abandon()
 	if s != nil && s.own == p {
-		s.ownLost(0)
+		s.ownLost(nil)
 	}
 }
 
@@ -127,8 +131,9 @@ func (w *worker) connectFailed(p *pipe, err error) {
 		return
 	}
 	p.attempts++
+	w.turnedAway = w.now()
 	if p.owner != nil {
-		p.owner.cutID = 0
+		p.owner.cutPipe = nil
 	}
 	w.log.Debug("master cannot be reached", "addr", p.addr, "attempt", p.attempts, "err", err)
 	if p.trialOf != nil {
@@ -376,7 +381,7 @@ func (w *worker) loginRefused(p *pipe, text string) {
 		}
 	}
 	if s != nil && s.own == p {
-		s.ownLost(0)
+		s.ownLost(nil)
 	}
 }
 
@@ -413,6 +418,7 @@ func (w *worker) pipeLost(p *pipe, err error) {
 		return
 	}
 	if !p.carried {
+		w.turnedAway = w.now()
 		w.failed(fmt.Sprint(err))
 	}
 	w.reportPipe(topology.ReportLost, p, fmt.Sprint(err))
@@ -427,9 +433,10 @@ func (w *worker) pipeLost(p *pipe, err error) {
 	case s != nil && s.own == p && !p.carried && w.serves(p):
 		w.redialOwn(p, waiting)
 	case s != nil && s.own == p:
-		cut := int64(0)
-		if errors.Is(err, errBackendClosed) && w.serves(p) && s.pinned() {
-			cut = p.info.id
+		var cut *pipe
+		if errors.Is(err, errBackendClosed) && p.info.id > 0 && w.serves(p) && w.trusts(p) == trusted && s.pinned() {
+			cut = p
+			p.lostAt = w.now()
 		}
 		s.ownLost(cut)
 		w.recheck(p)
@@ -451,7 +458,7 @@ func (w *worker) redialOwn(old *pipe, waiting []*session) {
 		attempts: old.attempts + 1, waiting: waiting,
 	}
 	w.owns[p] = struct{}{}
-	p.owner.own, p.owner.cutID = p, 0
+	p.owner.own, p.owner.cutPipe = p, nil
 	if p.attempts > 1 {
 		w.wakeAll(p) // to be held
 	}

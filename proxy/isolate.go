@@ -40,24 +40,30 @@ func (p *pipe) isolate(s *session, like *command) bool {
 
 // recallChecks has what we ask Redis for sessions (a login, a right, a database) asked
 // anew, on another pipe: it changes nothing there. The replies are thrown away. So nobody
-// who has just come waits for what holds up p.
+// who has just come waits for what holds up p. A CLIENT UNBLOCK stays: it does something,
+// and whoever sent it is to know what.
 func (p *pipe) recallChecks() {
 	if p.owner != nil || !p.w.serves(p) {
 		return
 	}
-	var asked []func([]byte)
+	var asked, kept []func([]byte)
+	pos := p.head
 	for i := range p.queue.len() {
 		e := p.queue.at(i)
+		frame := p.out.at(pos, int(e.n))
+		pos += int(e.n)
 		if e.meta&metaInternal == 0 {
 			continue
 		}
-		if i == 0 && p.partial { // its reply has begun
-			return
+		done := p.internal[len(asked)+len(kept)]
+		if i == 0 && p.partial || p.w.cmds.find(frame).name == "CLIENT|UNBLOCK" {
+			kept = append(kept, done)
+			continue
 		}
-		asked = append(asked, p.internal[len(asked)])
+		asked = append(asked, done)
 		e.meta = metaDropped
 	}
-	p.internal = nil
+	p.internal = kept
 	for _, done := range asked {
 		done(nil)
 	}
@@ -137,7 +143,7 @@ func (p *pipe) recall(which func(*session) bool, like *command) int {
 		n++
 	}
 	for _, s := range sessions {
-		s.takeBack(resendLargeReply)
+		s.takeBack(resendHeldUp)
 	}
 	p.w.stats.recalled += uint64(n)
 	return n
@@ -239,4 +245,12 @@ func (b *bulk) remove(cmd *command, frame []byte) {
 	}
 	*b.slot(b.hash(cmd, frame)) = 0
 	b.n--
+}
+
+// gone is why what was asked on p is asked again elsewhere.
+func (p *pipe) gone() resendReason {
+	if p.state == pipeClosed {
+		return resendLost
+	}
+	return resendHeldUp
 }

@@ -138,7 +138,7 @@ func (s *session) pullQueued(e *entry, frame []byte) {
 	t := &s.tx
 	switch {
 	case t.answered == 0:
-		s.pull(e, frame, false)
+		s.pull(e, t.asItCame(frame), false)
 	case e.meta&metaStreamed != 0 && s.stream == streamOn: // answered when the client has sent the rest of it
 		t.aborted = true
 	case e.meta&metaStreamed != 0 || t.aborted || !t.complete():
@@ -151,6 +151,19 @@ func (s *session) pullQueued(e *entry, frame []byte) {
 		}
 	default: // restoreTx repeats it from the recording
 	}
+}
+
+// asItCame returns the frame that the client sent for the next command of the transaction
+// that is pulled back, where another was sent in its place (CLIENT REPLY).
+func (t *transaction) asItCame(sent []byte) []byte {
+	at := t.pulled - 1 // the first is MULTI
+	t.pulled++
+	for _, q := range t.effects {
+		if q.at == at && q.cmd.name == "CLIENT|REPLY" {
+			return q.frame
+		}
+	}
+	return sent
 }
 
 // cutMidReply ends a session that has got a part of a reply whose rest will not
@@ -204,16 +217,16 @@ const errRefusedAgain = "it was sent a second time, and refused"
 type resendReason uint8
 
 const (
-	resendLost       resendReason = iota // their connection ended, or was given up, before they were answered
-	resendRefused                        // the master refused them: it is none, or it loads
-	resendUnsent                         // they were not sent yet when another master was to be served
-	resendLargeReply                     // they were behind a large reply, which they need not wait for
+	resendLost    resendReason = iota // their connection ended, or was given up, before they were answered
+	resendRefused                     // the master refused them: it is none, or it loads
+	resendUnsent                      // they were not sent yet when another master was to be served
+	resendHeldUp                      // another's large reply, script or paused write held up their connection
 	resendReasons
 )
 
 // String returns the reason as metrics name it.
 func (r resendReason) String() string {
-	return [...]string{"lost", "refused", "unsent", "large_reply"}[r]
+	return [...]string{"lost", "refused", "unsent", "held_up"}[r]
 }
 
 // takeBack puts commands that were pulled back before everything else that the

@@ -47,6 +47,12 @@ func TestConnectionClosedByRedis(t *testing.T) {
 			b.reply(helloAs(8))
 			return b
 		}, false},
+		"and others are turned away": {func(r *rig) *backend {
+			b := r.accept()
+			r.w.turnedAway = r.w.now() // as a master that dies does to one of thousands first
+			b.reply(helloAs(8))
+			return b
+		}, false},
 		"and another master is served": {func(r *rig) *backend {
 			r.serve(nodeB, 2)
 			b := r.accept()
@@ -71,6 +77,62 @@ func TestConnectionClosedByRedis(t *testing.T) {
 				t.Errorf("ended: %v, %d counted; want %v", c.s.closing, got, tt.ended)
 			}
 		})
+	}
+}
+
+// A client that can't go on at once, since it does not read, is no less kept for that.
+func TestConnectionClosedByRedisOfASlowClient(t *testing.T) {
+	r := serving(t)
+	c := r.client()
+	b := r.subscribed(c)
+	c.wire.blocked = true
+	b.reply("*3\r\n$7\r\nmessage\r\n$2\r\nch\r\n$2000000\r\n" + strings.Repeat("x", 2000000) + "\r\n")
+	c.send("PING") // waits until it reads
+	b.wire.peerEOF()
+	r.serve(nodeB, 2)
+	c.wire.blocked = false
+	c.wire.h.Wrote(0)
+	r.turn()
+	n := r.accept()
+	for n.addr != nodeB {
+		n = r.accept()
+	}
+	n.reply(helloAs(8))
+	n.expect("HELLO", "SUBSCRIBE ch")
+	if c.s.closing || r.w.stats.endedByRedis > 0 {
+		t.Error("a failover has ended it")
+	}
+}
+
+// With a connection for each client all end with their master: none for Redis' word.
+func TestDedicatedClientsOutliveTheirMaster(t *testing.T) {
+	r := dedicated(t)
+	var clients []*fakeClient
+	var backends []*backend
+	for range 5 {
+		c := r.client()
+		c.send("PING")
+		b := r.ownBackend()
+		b.expect("PING")
+		b.reply("+PONG\r\n")
+		c.expect("+PONG\r\n")
+		clients, backends = append(clients, c), append(backends, b)
+	}
+	for i, b := range backends {
+		b.wire.peerEOF()
+		if i == 0 { // it does not listen yet
+			d := r.dials[0]
+			r.dials = r.dials[1:]
+			d.done(nil, errors.New("connection refused"))
+			continue
+		}
+		b := r.accept() // and now it does
+		b.reply(helloAs(100 + i))
+	}
+	for i, c := range clients {
+		if c.s.closing {
+			t.Errorf("client %d is ended", i)
+		}
 	}
 }
 

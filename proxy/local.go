@@ -195,9 +195,12 @@ func (s *session) change(check, again []byte, who identity, done func(*pipe)) bo
 			}
 			switch {
 			case reply == nil:
+				if s.turn == turnNone {
+					s.turn = turnFree // it was let try already
+				}
 				s.leave(p)
 				s.pullAsked(again)
-				s.takeBack(resendLost)
+				s.takeBack(p.gone())
 			case reply[0] == '-':
 				s.loginJudged(trimLine(reply))
 				s.reply(reply)

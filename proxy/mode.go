@@ -50,7 +50,7 @@ type mode struct {
 	streamErr string // what to answer when a broken stream has been read to its end
 
 	lostOwn bool   // the own pipe was lost: the next one must be restored
-	cutID   int64  // its id at Redis, if Redis closed it; 0 as soon as that may have had to do with a failover
+	cutPipe *pipe  // it, if Redis closed it; nil as soon as that may have had to do with a failover
 	expired bool   // what was held has waited long enough
 	refusal string // Redis' words, when the login of a pipe we waited for failed
 }
@@ -63,6 +63,7 @@ type transaction struct {
 	frames   []int  // the length of each command in log
 	unkept   int    // commands behind those, which are not in log
 	answered int    // of all of them; their replies have reached the client
+	pulled   int    // of all of them, where none is answered: those that were pulled back
 	aborted  bool   // EXEC must fail: the recording no longer matches what the client was told
 	refused  bool   // EXEC must fail: one of its commands was refused here
 	ending   bool   // EXEC or DISCARD is under way

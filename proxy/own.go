@@ -138,13 +138,14 @@ func (s *session) restoreTx(p *pipe) {
 // before, and reports whether it did. It was CLIENT KILL then, or an output buffer limit, or
 // the timeout: what Redis meant to end is ended, as it would be without us. A subscriber
 // that is set up again unasked does not know that it missed messages, and a transaction that
-// was killed must not run. p is the first attempt at another connection, made at once: of a
-// Redis that was stopped or has died nobody listens any more when its connections end, and
-// after a restart it counts its clients anew.
+// was killed must not run. p is the first attempt at another connection, made at once, and
+// no other was turned away for a while: of a Redis that was stopped or has died nobody
+// listens any more when its connections end, and after a restart it counts its clients anew.
 func (s *session) endedByRedis(p *pipe) bool {
-	cut := s.cutID
-	s.cutID = 0
-	if cut == 0 || p.info.id <= cut {
+	cut := s.cutPipe
+	s.cutPipe = nil
+	if cut == nil || cut.addr != p.addr || cut.epoch != p.epoch || p.info.id <= cut.info.id ||
+		s.w.turnedAway > 0 && s.w.turnedAway > cut.lostAt-turnedAwayFor {
 		return false
 	}
 	s.w.stats.endedByRedis++
@@ -183,9 +184,9 @@ func (s *session) dropOwn() {
 }
 
 // ownLost is called when the own pipe's connection is gone and what was under
-// way on it has been judged. cut is its id at Redis if Redis has closed it, and otherwise 0.
-func (s *session) ownLost(cut int64) {
-	s.own, s.cutID = nil, cut
+// way on it has been judged. cut is that pipe if Redis has closed it, and otherwise nil.
+func (s *session) ownLost(cut *pipe) {
+	s.own, s.cutPipe = nil, cut
 	s.w.owned--
 	if s.closed {
 		return
@@ -213,11 +214,17 @@ func (s *session) ownLost(cut int64) {
 // client to say something: a subscriber may never speak. While no master is served
 // it is done later; what the client says meanwhile is held or fails like anything.
 func (s *session) revive() {
-	if s.own != nil || s.wait != waitNone || s.closing || s.stream != streamOff || !s.stateful() && s.cutID == 0 {
+	switch {
+	case s.own != nil, s.closing:
+		return
+	case s.wait != waitNone, s.stream != streamOff, s.cutPipe != nil && !s.w.opts.Dedicated && !s.stateful():
+		s.cutPipe = nil // what comes later may be another master, or nothing
+		return
+	case s.cutPipe == nil && !s.stateful():
 		return
 	}
 	if !s.w.serving {
-		s.cutID = 0
+		s.cutPipe = nil
 		if s.tx.active && !s.tx.aborted && s.tx.answered < s.tx.len() && !s.w.mayHold() && !s.unanswered() {
 			s.failQueued(s.w.noMaster())
 			s.tx.aborted = true

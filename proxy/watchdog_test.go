@@ -164,6 +164,32 @@ func TestChecksBehindAPausedWrite(t *testing.T) {
 	}
 }
 
+// A CLIENT UNBLOCK does something: who sent it waits to know what.
+func TestUnblockBehindAPausedWrite(t *testing.T) {
+	r := serving(t)
+	c, blocked, d := r.client(), r.client(), r.client()
+	b := warm(r, c)
+	blocked.send("BLPOP q 0")
+	o := r.ownBackend()
+	o.expect("BLPOP q 0")
+	d.send("CLIENT UNBLOCK 2")
+	b.expect("CLIENT UNBLOCK 9223372036854775807")
+	c.send("SET a 1")
+	b.expect("SET a 1")
+	b.reply(":0\r\n")
+	r.turn()
+	b.expect("CLIENT UNBLOCK 7 TIMEOUT")
+	r.advance(staleLooks*watchEvery + watchEvery)
+	for len(r.dials) > 0 {
+		r.backend()
+	}
+	r.advance(greetTimeout + watchEvery)
+	d.expect("")
+	b.reply("+OK\r\n:1\r\n")
+	c.expect("+OK\r\n")
+	d.expect(":1\r\n")
+}
+
 // A login waits no longer than that either.
 func TestLoginBehindAPausedWrite(t *testing.T) {
 	r := serving(t)

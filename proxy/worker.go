@@ -84,15 +84,17 @@ type worker struct {
 	retryAt   timer
 	failure   string // why the last connection to the master was turned away; "": it was not
 	failedAt  time.Duration
-	watchAt   timer
-	kept      []*session            // with replies that a suspicion keeps back
-	overSoft  map[*session]struct{} // past a soft limit when last looked at
-	bulk      bulk
-	leaseAt   timer // looks for the lease's return
-	sweepAt   timer
-	idleAt    timer // looks for idle clients
-	idleArmed bool
-	idleNext  int // in sessions: where the next look begins
+	// turnedAway is when the master last took no new connection, or broke one off in its greeting; 0: never.
+	turnedAway time.Duration
+	watchAt    timer
+	kept       []*session            // with replies that a suspicion keeps back
+	overSoft   map[*session]struct{} // past a soft limit when last looked at
+	bulk       bulk
+	leaseAt    timer // looks for the lease's return
+	sweepAt    timer
+	idleAt     timer // looks for idle clients
+	idleArmed  bool
+	idleNext   int // in sessions: where the next look begins
 
 	reported map[topology.ReportKind]uint64 // the Gen each kind was last reported for
 	second   time.Duration                  // the time, to the second
