@@ -75,6 +75,7 @@ func (s *Server) clients(w http.ResponseWriter, r *http.Request) {
 	case s.listing <- struct{}{}:
 		defer func() { <-s.listing }()
 	default:
+		s.refused.lists.Add(1)
 		writeText(w, http.StatusServiceUnavailable, "another list of clients is being made\n")
 		return
 	}

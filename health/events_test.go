@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/sentinelproxy/sentinelproxy/events"
 )
@@ -277,6 +278,15 @@ func TestTenThousandFollowers(t *testing.T) {
 	stream.Publish("", events.ConfigReloaded{})
 	if n := s.streams.open.Load(); n != maxStreams {
 		t.Errorf("%d counted as open", n)
+	}
+	want := fmt.Sprintf(`# HELP sentinelproxy_admin_requests_refused_total Requests to the admin server answered 503 because as many as may be were being served.
+# TYPE sentinelproxy_admin_requests_refused_total counter
+sentinelproxy_admin_requests_refused_total{what="list"} 0
+sentinelproxy_admin_requests_refused_total{what="scrape"} 0
+sentinelproxy_admin_requests_refused_total{what="stream"} %d
+`, 10_000-maxStreams)
+	if err := testutil.CollectAndCompare(s.Collector(), strings.NewReader(want)); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -262,7 +262,7 @@ func TestScrapeStorm(t *testing.T) {
 	release := make(chan struct{})
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(slowCollector{release})
-	_, addr := start(t, Options{Groups: []Group{&fakeGroup{name: "a"}}, Gatherer: reg})
+	s, addr := start(t, Options{Groups: []Group{&fakeGroup{name: "a"}}, Gatherer: reg})
 	const storm = 200
 	codes := make(chan int, storm)
 	var wg sync.WaitGroup
@@ -289,6 +289,9 @@ func TestScrapeStorm(t *testing.T) {
 	}
 	if code, _ := get(t, addr, "/metrics"); code != http.StatusOK {
 		t.Errorf("after the storm: %d", code)
+	}
+	if n := s.refused.scrapes.Load(); n != storm-maxScrapes {
+		t.Errorf("%d scrapes are counted as refused; want %d", n, storm-maxScrapes)
 	}
 }
 

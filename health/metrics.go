@@ -36,12 +36,12 @@ func (b Build) Collector() prometheus.Collector {
 // metrics serves the gatherer. A collector that fails costs its own series, not
 // the scrape.
 func (s *Server) metrics() http.Handler {
-	return promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{
+	return counting(&s.refused.scrapes, promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{
 		ErrorLog:            scrapeLog{s.o.Log},
 		ErrorHandling:       promhttp.ContinueOnError,
 		MaxRequestsInFlight: maxScrapes,
 		Timeout:             scrapeTimeout,
-	})
+	}))
 }
 
 // scrapeLog passes promhttp's complaints on.

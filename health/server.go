@@ -90,6 +90,7 @@ type Server struct {
 	streams  streams
 	board    *board
 	ledger   ledger
+	refused  refused
 }
 
 // server is one listener and what it serves.
@@ -123,6 +124,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{o: o, started: time.Now(), listing: make(chan struct{}, 1), board: newBoard(), streams: streams{
 		stopping: make(chan struct{}), heartbeat: heartbeatEvery, patience: streamPatience,
 	}}
+	s.streams.refused = &s.refused.streams
 	if o.Listener != nil {
 		h, err := s.handler()
 		if err != nil {

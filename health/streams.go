@@ -22,6 +22,7 @@ const (
 // streams are those who follow events, or the state.
 type streams struct {
 	open     atomic.Int64
+	refused  *atomic.Uint64
 	stopping chan struct{} // closed when the server is to end
 	// heartbeat and patience are constants but for tests.
 	heartbeat, patience time.Duration
@@ -31,6 +32,7 @@ type streams struct {
 func (t *streams) admit(w http.ResponseWriter) (*follower, bool) {
 	if t.open.Add(1) > maxStreams {
 		t.open.Add(-1)
+		t.refused.Add(1)
 		w.Header().Set("Retry-After", "30")
 		w.Header().Set("Connection", "close")
 		writeText(w, http.StatusServiceUnavailable, fmt.Sprintf("%d others follow already\n", maxStreams))

@@ -110,8 +110,10 @@ func (a *admin) join(s *sidecar) error {
 		o.Guard = func(next http.Handler) http.Handler { return next } // the handshake has seen to it
 	}
 	var err error
-	a.server, err = health.New(o)
-	return err
+	if a.server, err = health.New(o); err != nil {
+		return err
+	}
+	return s.registry.Register(a.server.Collector())
 }
 
 // adminHosts are names by which the admin server may be asked.

@@ -96,7 +96,7 @@ func ours(name string) bool { return strings.HasPrefix(name, "sentinelproxy_") }
 
 // ofProcess reports whether a metric is of all groups together.
 func ofProcess(name string) bool {
-	for _, p := range []string{"build_info", "certificates_not_watched_total", "events_", "webhook_", "sentinel_endpoint_"} {
+	for _, p := range []string{"admin_", "build_info", "certificates_not_watched_total", "events_", "webhook_", "sentinel_endpoint_"} {
 		if strings.HasPrefix(name, "sentinelproxy_"+p) {
 			return true
 		}

@@ -152,7 +152,7 @@ func certificateSettings() []setting {
 		{
 			flag: "certificates-check-cooldown-seconds", key: "certificates.check_cooldown_seconds", scope: ofProcess, kind: "count", def: "3600", live: true,
 			want:  "want a number of seconds from 1 to 2592000",
-			usage: "how long after one check of a certificate the next comes; one that is new, or reaches its threshold or end, is checked at once",
+			usage: "how long after one check of a certificate the next comes; one that is new, or reaches its threshold or end, is checked within a minute",
 			set:   seconds(func(t target) *time.Duration { return &t.Certificates.CheckCooldown }),
 			show:  func(t target) string { return show(t.Certificates.CheckCooldown) },
 		},
