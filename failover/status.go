@@ -174,8 +174,8 @@ func (c *Controller) Ready() (ok bool, reason string) {
 }
 
 // Checks returns what Ready comes from, each with its reason and since when: the route,
-// the lease, whether the master answers our probes, and as advice whether a majority of the Sentinels agrees and what else is
-// degraded.
+// the lease, whether the master answers our probes, and as advice whether a majority of the
+// Sentinels agrees and what else is degraded.
 func (c *Controller) Checks() []topology.Check {
 	now, wall := c.opts.Clock(), time.Now()
 	c.mu.Lock()
